@@ -1,0 +1,8 @@
+"""The few typed containers that cross rooms."""
+
+from pe_dense.structures.categories import Categories
+from pe_dense.structures.image_batch import ImageBatch
+from pe_dense.structures.instances import Instances
+from pe_dense.structures.masks import RoiMasks, paste_masks
+
+__all__ = ["Categories", "ImageBatch", "Instances", "RoiMasks", "paste_masks"]

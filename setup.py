@@ -1,0 +1,43 @@
+"""Packaging of pe_dense. Pure Python: no compiler is needed."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+VERSION = re.search(r'__version__ = "([^"]+)"', (ROOT / "pe_dense" / "__init__.py").read_text())
+assert VERSION is not None
+
+setup(
+    name="pe_dense",
+    version=VERSION.group(1),
+    description="Dense prediction with Meta's Perception Encoder: detection, segmentation, depth, tracking",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=find_packages(include=["pe_dense", "pe_dense.*"]),
+    package_data={"pe_dense": ["py.typed"]},
+    install_requires=[
+        "torch>=2.6",
+        "torchvision>=0.21",
+        "numpy>=1.26",
+        "scipy>=1.11",
+        "fvcore>=0.1.5",
+        "pycocotools>=2.0.8",
+        "opencv-python-headless>=4.9",
+        "omegaconf>=2.3",
+        "submitit>=1.5",
+        "hotcoco>=1.3",
+        "safetensors>=0.4",
+        "huggingface_hub>=0.24",
+        "orjson>=3.9",
+        "rich>=13",
+        "tensorboard>=2.16",
+        "matplotlib>=3.8",
+    ],
+    extras_require={
+        "dev": ["pytest>=8", "pytest-xdist>=3.5", "ruff>=0.6", "mypy>=1.11", "timm>=1.0.31"],
+    },
+)
