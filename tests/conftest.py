@@ -1,0 +1,34 @@
+"""Fixtures shared by all tests."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+REFERENCE = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _few_threads():
+    """Each xdist worker gets one thread: more would only fight over the cores."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Folder with reference fixtures and small real data sets; tests that need it are skipped without it."""
+    if not REFERENCE.is_dir():
+        pytest.skip(f"reference data folder {REFERENCE} is not on this machine")
+    return REFERENCE
+
+
+@pytest.fixture(scope="session")
+def fixtures(shared: Path) -> Path:
+    """Outputs of independent implementations."""
+    return shared / "reference" / "fixtures"
+
+
+@pytest.fixture(scope="session")
+def real_data(shared: Path) -> Path:
+    """Small real data sets."""
+    return shared / "data"
