@@ -42,5 +42,3 @@ class ImageBatch:
 
     def __len__(self) -> int:
         return len(self.sizes)
-
-

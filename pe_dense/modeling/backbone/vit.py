@@ -121,9 +121,9 @@ class PerceptionEncoder(nn.Module):
                 nn.init.trunc_normal_(parameter, std=0.02)
 
     @property
-    def blocks(self) -> nn.ModuleList:
+    def blocks(self) -> list[Block]:
         """The transformer blocks, first to last."""
-        return self.transformer.resblocks  # type: ignore[return-value]  # nn.Module attributes are untyped
+        return list(self.transformer.resblocks.children())  # type: ignore[arg-type]  # untyped by nn.Module
 
     def forward(self, images: Tensor) -> Tensor:
         """The tower's own output.
@@ -205,9 +205,7 @@ class PerceptionEncoder(nn.Module):
         x = (patches + self._positions(height, width)).flatten(1, 2)
         return self.ln_pre(torch.cat([cls.expand(len(x), 1, -1), x], dim=1))
 
-    def _unpack(
-        self, x: Tensor, height: int, width: int, order: WindowOrder | None
-    ) -> tuple[Tensor, Tensor | None]:
+    def _unpack(self, x: Tensor, height: int, width: int, order: WindowOrder | None) -> tuple[Tensor, Tensor | None]:
         """Tokens to a B x h x w x C map and the class token."""
         cls = x[:, 0] if self.use_cls_token else None
         if order is not None:
