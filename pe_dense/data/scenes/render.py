@@ -12,7 +12,7 @@ from pe_dense.data.scenes.backdrop import Backdrop
 from pe_dense.data.scenes.shapes import area
 from pe_dense.data.scenes.world import Camera, Thing
 
-_OVERSAMPLE = 4
+_OVERSAMPLE = 8
 _RELIEF = 0.05  # metres by which the middle of an object bulges towards the camera
 
 
