@@ -58,6 +58,7 @@ def _cast(rng: np.random.Generator, camera: Camera) -> list[Actor]:
         z = 8.0 * (3.0 / 8.0) ** t
         return camera.x_at(size * (0.5 + side * (0.2 + 0.15 * t)), z), z, spin[3] * t
 
+    # all but the box and the one behind it float, so that nothing else hides that one where it comes out
     wide = replace(
         _actor_thing(rng, camera, 0, label=1), diameter=1.8, squeeze=1.0, contours=_square(), lift=0.0, rotation=0.0
     )
@@ -67,7 +68,7 @@ def _cast(rng: np.random.Generator, camera: Camera) -> list[Actor]:
         Actor(replace(_actor_thing(rng, camera, 1), diameter=0.7), across(start, stop, 6.2, 0.0)),
         Actor(replace(_actor_thing(rng, camera, 2), lift=1.0), across(stop, start, 5.2, spin[0])),
         Actor(replace(_actor_thing(rng, camera, 3), lift=1.0), across(start, stop, 4.3, spin[1])),
-        Actor(_actor_thing(rng, camera, 4), away_and_back),
+        Actor(replace(_actor_thing(rng, camera, 4), lift=1.2, diameter=0.8), away_and_back),
         Actor(replace(_actor_thing(rng, camera, 5), lift=1.2), closer),
     ]
 
