@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Literal, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +26,14 @@ class _Geometry(NamedTuple):
     rope: Tensor
     window_rope: Tensor
     valid: Tensor | None
+
+
+class Transformer(nn.Module):
+    """Holds the blocks under their official name."""
+
+    def __init__(self, blocks: Iterable[Block]) -> None:
+        super().__init__()
+        self.resblocks = nn.ModuleList(blocks)
 
 
 class PerceptionEncoder(nn.Module):
@@ -100,8 +108,7 @@ class PerceptionEncoder(nn.Module):
         self.ln_pre = nn.LayerNorm(embed_dim, eps=1e-5)
         rates = torch.linspace(0, drop_path_rate, depth, device="cpu").tolist()
         windowed = [bool(window_size) and i not in set(global_blocks) for i in range(depth)]
-        self.transformer = nn.Module()
-        self.transformer.resblocks = nn.ModuleList(
+        self.transformer = Transformer(
             Block(embed_dim, num_heads, mlp_dim, layer_scale, rate, window, not mask_padding)
             for rate, window in zip(rates, windowed)
         )
@@ -123,7 +130,7 @@ class PerceptionEncoder(nn.Module):
     @property
     def blocks(self) -> list[Block]:
         """The transformer blocks, first to last."""
-        return list(self.transformer.resblocks.children())  # type: ignore[arg-type]  # untyped by nn.Module
+        return cast(list[Block], list(self.transformer.resblocks))
 
     def forward(self, images: Tensor) -> Tensor:
         """The tower's own output.

@@ -114,9 +114,10 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        found = re.search(r"GLOBAL (\S+)", str(error))
         raise WeightsError(
-            f"{path} holds more than tensors ({str(error).splitlines()[0]}); it is not opened, since it could run "
-            "code. Save only its state dict on a machine where you trust it"
+            f"{path} holds more than tensors ({found.group(1) if found else 'a pickle'}); it is not opened, since it "
+            "could run code. Save only its state dict on a machine where you trust it"
         ) from error
     except Exception as error:  # zip, safetensors and EOF errors: the file is truncated or of another kind
         raise WeightsError(
