@@ -1,1 +1,28 @@
-""""""
+"""Mask R-CNN and Cascade Mask R-CNN."""
+
+from pe_dense.modeling.detection.anchors import AnchorGenerator
+from pe_dense.modeling.detection.box_head import BoxHead, BoxPredictor
+from pe_dense.modeling.detection.build import build_cascade_mask_rcnn, build_mask_rcnn
+from pe_dense.modeling.detection.cascade import CascadeROIHeads
+from pe_dense.modeling.detection.mask_head import MaskHead
+from pe_dense.modeling.detection.mask_rcnn import MaskRCNN
+from pe_dense.modeling.detection.matcher import Matcher
+from pe_dense.modeling.detection.pooler import ROIPooler
+from pe_dense.modeling.detection.roi_heads import ROIHeads
+from pe_dense.modeling.detection.rpn import RPN, RPNHead
+
+__all__ = [
+    "RPN",
+    "AnchorGenerator",
+    "BoxHead",
+    "BoxPredictor",
+    "CascadeROIHeads",
+    "MaskHead",
+    "MaskRCNN",
+    "Matcher",
+    "ROIHeads",
+    "ROIPooler",
+    "RPNHead",
+    "build_cascade_mask_rcnn",
+    "build_mask_rcnn",
+]

@@ -1,0 +1,153 @@
+"""The detectors of the released recipes as plain functions that fill in the numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pe_dense.layers.box_coder import BoxCoder
+from pe_dense.modeling.backbone.pyramid import FeaturePyramid
+from pe_dense.modeling.detection.anchors import AnchorGenerator
+from pe_dense.modeling.detection.box_head import BoxHead, BoxPredictor
+from pe_dense.modeling.detection.cascade import CascadeROIHeads
+from pe_dense.modeling.detection.mask_head import MaskHead
+from pe_dense.modeling.detection.mask_rcnn import MaskRCNN
+from pe_dense.modeling.detection.matcher import Matcher
+from pe_dense.modeling.detection.pooler import ROIPooler
+from pe_dense.modeling.detection.roi_heads import ROIHeads
+from pe_dense.modeling.detection.rpn import RPN, RPNHead
+
+
+def build_mask_rcnn(
+    backbone: FeaturePyramid,
+    num_classes: int,
+    with_masks: bool = True,
+    square_size: int | None = 1024,
+    pixel_mean: Sequence[float] = (127.0, 127.0, 127.0),
+    pixel_std: Sequence[float] = (127.0, 127.0, 127.0),
+    conv_dim: int = 256,
+    fc_dim: int = 1024,
+    anchor_sizes: Sequence[float] | None = None,
+    aspect_ratios: Sequence[float] = (0.5, 1.0, 2.0),
+    rpn_batch_size_per_image: int = 256,
+    pre_nms_topk: tuple[int, int] = (2000, 1000),
+    post_nms_topk: tuple[int, int] = (1000, 1000),
+    roi_batch_size_per_image: int = 512,
+    test_score_thresh: float = 0.05,
+    test_nms_thresh: float = 0.5,
+    test_topk_per_image: int = 100,
+) -> MaskRCNN:
+    """Mask R-CNN with ViTDet's heads (arXiv 2203.16527, appendix A.2); the defaults are the released COCO recipe.
+
+    Args:
+        backbone: the pyramid; its levels and strides set up the rest.
+        num_classes: K, background not counted.
+        with_masks: ``False`` detects boxes only.
+        square_size: batches are padded to at least this side; ``None`` pads to the largest image.
+        pixel_mean: per channel (RGB), subtracted from 0..255 pixels.
+        pixel_std: per channel, divides the result.
+        conv_dim: channels of the convolutions in the box and mask heads.
+        fc_dim: width of the fully connected layer in the box head.
+        anchor_sizes: one size in pixels per pyramid level; ``None`` takes 8 strides, the recipe's choice.
+        aspect_ratios: height / width of the anchors.
+        rpn_batch_size_per_image: anchors per image in the proposal losses.
+        pre_nms_topk: anchors per level that enter NMS, (training, test).
+        post_nms_topk: proposals per image, (training, test).
+        roi_batch_size_per_image: proposals per image in the second stage's losses.
+        test_score_thresh: detections need a higher score.
+        test_nms_thresh: IoU above which the lower-scoring box of a class is dropped.
+        test_topk_per_image: detections kept per image.
+    """
+    levels, strides = _roi_levels(backbone)
+    channels = backbone.out_channels
+    roi_heads = ROIHeads(
+        box_pooler=ROIPooler(7, strides),
+        box_head=BoxHead(channels, 7, [conv_dim] * 4, [fc_dim]),
+        box_predictor=BoxPredictor(fc_dim, num_classes, BoxCoder((10.0, 10.0, 5.0, 5.0))),
+        proposal_matcher=Matcher([0.5], [0, 1]),
+        mask_pooler=ROIPooler(14, strides) if with_masks else None,
+        mask_head=MaskHead(channels, num_classes, [conv_dim] * 4) if with_masks else None,
+        in_features=levels,
+        batch_size_per_image=roi_batch_size_per_image,
+        test_score_thresh=test_score_thresh,
+        test_nms_thresh=test_nms_thresh,
+        test_topk_per_image=test_topk_per_image,
+    )
+    rpn = _rpn(backbone, anchor_sizes, aspect_ratios, rpn_batch_size_per_image, pre_nms_topk, post_nms_topk)
+    return MaskRCNN(backbone, rpn, roi_heads, pixel_mean, pixel_std, square_size)
+
+
+def build_cascade_mask_rcnn(
+    backbone: FeaturePyramid,
+    num_classes: int,
+    with_masks: bool = True,
+    square_size: int | None = 1024,
+    pixel_mean: Sequence[float] = (127.0, 127.0, 127.0),
+    pixel_std: Sequence[float] = (127.0, 127.0, 127.0),
+    conv_dim: int = 256,
+    fc_dim: int = 1024,
+    anchor_sizes: Sequence[float] | None = None,
+    aspect_ratios: Sequence[float] = (0.5, 1.0, 2.0),
+    rpn_batch_size_per_image: int = 256,
+    pre_nms_topk: tuple[int, int] = (2000, 1000),
+    post_nms_topk: tuple[int, int] = (1000, 1000),
+    roi_batch_size_per_image: int = 512,
+    test_score_thresh: float = 0.05,
+    test_nms_thresh: float = 0.5,
+    test_topk_per_image: int = 100,
+    stage_ious: Sequence[float] = (0.5, 0.6, 0.7),
+    stage_weights: Sequence[Sequence[float]] = ((10, 10, 5, 5), (20, 20, 10, 10), (30, 30, 15, 15)),
+) -> MaskRCNN:
+    """Cascade Mask R-CNN with ViTDet's heads.
+
+    Args:
+        stage_ious: overlap from which a region counts as an object, per stage.
+        stage_weights: weights of the box offsets, per stage.
+        backbone, num_classes, with_masks, square_size, pixel_mean, pixel_std, conv_dim, fc_dim, anchor_sizes,
+            aspect_ratios, rpn_batch_size_per_image, pre_nms_topk, post_nms_topk, roi_batch_size_per_image,
+            test_score_thresh, test_nms_thresh, test_topk_per_image: see :func:`build_mask_rcnn`.
+    """
+    levels, strides = _roi_levels(backbone)
+    channels = backbone.out_channels
+    roi_heads = CascadeROIHeads(
+        box_pooler=ROIPooler(7, strides),
+        box_heads=[BoxHead(channels, 7, [conv_dim] * 4, [fc_dim]) for _ in stage_ious],
+        box_predictors=[BoxPredictor(fc_dim, num_classes, BoxCoder(w), class_agnostic=True) for w in stage_weights],
+        proposal_matchers=[Matcher([iou], [0, 1]) for iou in stage_ious],
+        mask_pooler=ROIPooler(14, strides) if with_masks else None,
+        mask_head=MaskHead(channels, num_classes, [conv_dim] * 4) if with_masks else None,
+        in_features=levels,
+        batch_size_per_image=roi_batch_size_per_image,
+        test_score_thresh=test_score_thresh,
+        test_nms_thresh=test_nms_thresh,
+        test_topk_per_image=test_topk_per_image,
+    )
+    rpn = _rpn(backbone, anchor_sizes, aspect_ratios, rpn_batch_size_per_image, pre_nms_topk, post_nms_topk)
+    return MaskRCNN(backbone, rpn, roi_heads, pixel_mean, pixel_std, square_size)
+
+
+def _rpn(
+    backbone: FeaturePyramid,
+    anchor_sizes: Sequence[float] | None,
+    aspect_ratios: Sequence[float],
+    batch_size_per_image: int,
+    pre_nms_topk: tuple[int, int],
+    post_nms_topk: tuple[int, int],
+) -> RPN:
+    strides = list(backbone.strides.values())
+    sizes = [8.0 * s for s in strides] if anchor_sizes is None else anchor_sizes
+    return RPN(
+        head=RPNHead(backbone.out_channels, len(aspect_ratios)),
+        anchor_generator=AnchorGenerator([[s] for s in sizes], aspect_ratios, strides),
+        anchor_matcher=Matcher([0.3, 0.7], [0, -1, 1], allow_low_quality_matches=True),
+        box_coder=BoxCoder(),
+        in_features=list(backbone.strides),
+        batch_size_per_image=batch_size_per_image,
+        pre_nms_topk=pre_nms_topk,
+        post_nms_topk=post_nms_topk,
+    )
+
+
+def _roi_levels(backbone: FeaturePyramid) -> tuple[list[str], list[int]]:
+    """Levels that regions are pooled from: all but p6, which exists for large anchors only."""
+    levels = {name: stride for name, stride in backbone.strides.items() if name != "p6"}
+    return list(levels), list(levels.values())

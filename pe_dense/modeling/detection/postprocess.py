@@ -1,0 +1,72 @@
+"""From scores and boxes to the final detections."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from pe_dense.modeling.detection.regions import clip_boxes, grouped_nms, image_bounds, nonempty
+from pe_dense.structures import Instances, RoiMasks
+
+
+def select_detections(
+    boxes: Tensor,
+    probs: Tensor,
+    image_index: Tensor,
+    sizes: Sequence[tuple[int, int]],
+    score_thresh: float,
+    nms_thresh: float,
+    max_detections: int,
+) -> list[Instances]:
+    """Threshold, per-class non-maximum suppression and the best of each image, for all images at once.
+
+    Args:
+        boxes: R x K x 4, or R x 1 x 4 if the classes share a box.
+        probs: R x K, background left out.
+        image_index: R, which image each region lies in.
+        sizes: valid (height, width) of each image.
+        score_thresh: only higher scores are kept.
+        nms_thresh: IoU above which the lower-scoring box of the same class is dropped.
+        max_detections: boxes kept per image.
+
+    Returns:
+        per image, boxes (clipped to it), classes and scores in descending order of score.
+    """
+    num_classes = probs.shape[1]
+    finite = boxes.isfinite().all(dim=2).all(dim=1) & probs.isfinite().all(dim=1)
+    row, cls = ((probs > score_thresh) & finite[:, None]).nonzero(as_tuple=True)
+    image, score = image_index[row], probs[row, cls]
+    box = boxes[row, cls if boxes.shape[1] > 1 else torch.zeros_like(cls)]
+    bounds = image_bounds(sizes, box.device)[image]
+    box = torch.minimum(box.clamp(min=0), bounds)
+
+    keep = grouped_nms(box, score, image * num_classes + cls, nms_thresh)
+    keep = keep[torch.sort(image[keep], stable=True).indices]  # by image, and by score within an image
+    parts = keep.split(torch.bincount(image[keep], minlength=len(sizes)).tolist())
+    parts = [p[:max_detections] for p in parts]
+    return [Instances(size, box[p], classes=cls[p], scores=score[p]) for size, p in zip(sizes, parts)]
+
+
+def to_original_size(detections: Instances, height: int, width: int) -> Instances:
+    """Scale detections to the original image, clip them and drop the ones that become empty.
+
+    Args:
+        detections: in the coordinates of the image the model saw.
+        height: of the original image.
+        width: of the original image.
+
+    Returns:
+        detections with ``image_size`` = (height, width); masks are pasted into it only on demand.
+    """
+    seen_height, seen_width = detections.image_size
+    scale = image_bounds([(height, width)], detections.boxes.device) / image_bounds(
+        [(seen_height, seen_width)], detections.boxes.device
+    )
+    boxes = clip_boxes((detections.boxes * scale)[None], image_bounds([(height, width)], scale.device))[0]
+    masks = detections.masks
+    if isinstance(masks, RoiMasks):
+        masks = RoiMasks(masks.probs, boxes, (height, width), masks.threshold)
+    moved = Instances((height, width), boxes, detections.classes, detections.scores, masks)
+    return moved[nonempty(boxes)]

@@ -1,0 +1,135 @@
+"""Names of Meta's released Mask R-CNN files (detectron2's) and ours, in one table read in both directions."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from pe_dense.modeling.backbone.weights import WeightsError, read_state_dict
+
+logger = logging.getLogger(__name__)
+
+# (detectron2, ours). {n} is a number, {n+1} the same number plus one, * any rest of the name.
+TABLE: tuple[tuple[str, str], ...] = (
+    ("backbone.net.*", "backbone.backbone.*"),
+    ("backbone.simfp_{n}.*", "backbone.p{n}.*"),
+    ("proposal_generator.rpn_head.conv.conv{n}.*", "proposal_generator.head.convs.{n}.*"),
+    ("proposal_generator.rpn_head.objectness_logits.*", "proposal_generator.head.objectness.*"),
+    ("proposal_generator.rpn_head.anchor_deltas.*", "proposal_generator.head.deltas.*"),
+    ("roi_heads.box_head.conv{n+1}.*", "roi_heads.box_head.convs.{n}.*"),
+    ("roi_heads.box_head.fc{n+1}.*", "roi_heads.box_head.fcs.{n}.*"),
+    ("roi_heads.box_predictor.cls_score.*", "roi_heads.box_predictor.cls_score.*"),
+    ("roi_heads.box_predictor.bbox_pred.*", "roi_heads.box_predictor.bbox_pred.*"),
+    ("roi_heads.box_head.{s}.conv{n+1}.*", "roi_heads.box_heads.{s}.convs.{n}.*"),
+    ("roi_heads.box_head.{s}.fc{n+1}.*", "roi_heads.box_heads.{s}.fcs.{n}.*"),
+    ("roi_heads.box_predictor.{s}.*", "roi_heads.box_predictors.{s}.*"),
+    ("roi_heads.mask_head.mask_fcn{n+1}.*", "roi_heads.mask_head.convs.{n}.*"),
+    ("roi_heads.mask_head.deconv.*", "roi_heads.mask_head.deconv.*"),
+    ("roi_heads.mask_head.predictor.*", "roi_heads.mask_head.predictor.*"),
+)
+_COMPUTED = re.compile(r"\.rope(_win|_glb)?\.freqs_(cos|sin)$")  # rotary tables: functions of the grid
+_BATCHED = "backbone.backbone.positional_embedding"  # 1 x N x C in the files, N x C here
+_PLACEHOLDER = re.compile(r"\\\{(\w)(\\\+1)?\\\}|\\\*")
+
+
+def load_released(model: nn.Module, weights: str | Path | Mapping[str, Tensor]) -> None:
+    """Load a released detector, strictly.
+
+    Args:
+        model: :class:`MaskRCNN` on a ``FeaturePyramid``.
+        weights: file with a state dict in detectron2's names, bare or under ``model``; or the state dict itself.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        WeightsError: naming every key that has no place in the model, is missing, or has another shape.
+    """
+    source = "the given state dict"
+    if isinstance(weights, (str, Path)):
+        path = Path(weights).expanduser()
+        if not path.is_file():
+            raise FileNotFoundError(f"weights file {path} does not exist; give the path of a released detector file")
+        source, weights = str(path), read_state_dict(path)
+    state = from_detectron2(weights)
+    own = model.state_dict()
+    faults = [f"{k} (not in the model)" for k in state if k not in own]
+    faults += [f"{k} (missing in the file)" for k in own if k not in state]
+    faults += [
+        f"{k} (file {tuple(v.shape)}, model {tuple(own[k].shape)})"
+        for k, v in state.items()
+        if k in own and v.shape != own[k].shape
+    ]
+    if faults:
+        raise WeightsError(
+            f"{source} does not fit the model in {len(faults)} keys: {', '.join(faults)}; "
+            "build the detector with the sizes, number of classes and masks the file was trained with"
+        )
+    model.load_state_dict(state)
+    logger.info("released detector: %d tensors from %s", len(state), source)
+
+
+def from_detectron2(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename a detectron2 state dict; rotary tables, which are computed here, are left out.
+
+    Raises:
+        WeightsError: naming every key that the table has no row for.
+    """
+    kept = {key: value for key, value in state.items() if not _COMPUTED.search(key)}
+    renamed = _rename(kept, TABLE)
+    if _BATCHED in renamed:
+        renamed[_BATCHED] = renamed[_BATCHED].flatten(0, -2)
+    return renamed
+
+
+def to_detectron2(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename a state dict of ours for detectron2, whose own rotary tables then stay as built.
+
+    Raises:
+        WeightsError: naming every key that the table has no row for.
+    """
+    state = {key: value[None] if key == _BATCHED else value for key, value in state.items()}
+    return _rename(state, ((ours, theirs) for theirs, ours in TABLE))
+
+
+def _rename(state: Mapping[str, Tensor], table: Iterable[tuple[str, str]]) -> dict[str, Tensor]:
+    rows = [(_pattern(source), target) for source, target in table]
+    renamed: dict[str, Tensor] = {}
+    unknown: list[str] = []
+    for key, value in state.items():
+        found = next(((m, target) for pattern, target in rows if (m := pattern.fullmatch(key))), None)
+        if found is None:
+            unknown.append(key)
+        else:
+            renamed[_fill(*found)] = value
+    if unknown:
+        raise WeightsError(
+            f"{len(unknown)} keys are not those of a released Mask R-CNN: {', '.join(unknown)}; "
+            "give a detector file, or load encoder weights through the backbone's weights option"
+        )
+    return renamed
+
+
+def _pattern(template: str) -> re.Pattern[str]:
+    """Regular expression of a table entry; groups are named by the placeholder, with ``_1`` for ``+1``."""
+
+    def group(match: re.Match[str]) -> str:
+        if match[1] is None:
+            return "(?P<rest>.+)"
+        return rf"(?P<{match[1]}{'_1' if match[2] else ''}>\d+)"
+
+    return re.compile(_PLACEHOLDER.sub(group, re.escape(template)))
+
+
+def _fill(match: re.Match[str], template: str) -> str:
+    """The other side's name for a matched key."""
+    numbers = {
+        name.removesuffix("_1"): int(value) - name.endswith("_1")
+        for name, value in match.groupdict().items()
+        if name != "rest"
+    }
+    for name, number in numbers.items():
+        template = template.replace(f"{{{name}}}", str(number)).replace(f"{{{name}+1}}", str(number + 1))
+    return template.replace("*", match["rest"])
