@@ -1,0 +1,198 @@
+"""What happens around the training loop: averaging, logging, checkpoints, evaluation."""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import math
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from pe_dense.engine import distributed as dist
+from pe_dense.engine.checkpoint import BEST, prune, step_path, write_torch
+from pe_dense.engine.ema import Ema
+from pe_dense.engine.run_log import memory_mb, terminal
+
+if TYPE_CHECKING:
+    from pe_dense.engine.trainer import Trainer
+
+logger = logging.getLogger(__name__)
+
+
+class Hook:
+    """Called by the trainer in every process, in the order the hooks are listed."""
+
+    def before_train(self, trainer: Trainer) -> None:
+        """Before the first step; ``trainer.step`` is the number of steps already taken."""
+
+    def after_step(self, trainer: Trainer) -> None:
+        """After optimiser step number ``trainer.step`` (1 = the first)."""
+
+    def after_train(self, trainer: Trainer) -> None:
+        """After the last step, and when the loop ends by an error or a signal."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What an exact continuation needs; plain data."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take back what :meth:`state_dict` gave."""
+
+
+def is_due(step: int, period: float, total_steps: int) -> bool:
+    """True at the last step and at the first step not before each multiple of ``period`` steps (0 = last only)."""
+    if step >= total_steps:
+        return True
+    passed = [math.floor(s / period + 1e-9) if period > 0 else 0 for s in (step - 1, step)]
+    return passed[1] > passed[0]
+
+
+class EmaHook(Hook):
+    """Updates the moving average after every step."""
+
+    def __init__(self, ema: Ema) -> None:
+        self.ema = ema
+
+    def after_step(self, trainer: Trainer) -> None:
+        self.ema.update(trainer.step)
+
+
+class LogHook(Hook):
+    """Every ``period`` steps: a line on the console, in metrics.jsonl and TensorBoard: means since the last one."""
+
+    def __init__(self, period: int) -> None:
+        self.period = period
+        self.sums: dict[str, float] = {}
+        self.count = 0
+        self._progress: Progress | None = None
+        self._task = TaskID(0)
+
+    def before_train(self, trainer: Trainer) -> None:
+        if trainer.writer is not None and terminal().is_terminal:
+            columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
+            self._progress = Progress(*columns, console=terminal(), transient=True)
+            self._task = self._progress.add_task("training", total=trainer.total_steps, completed=trainer.step)
+            self._progress.start()
+
+    def after_step(self, trainer: Trainer) -> None:
+        self.count += 1
+        for name, value in trainer.values.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+        if self._progress is not None:
+            self._progress.update(self._task, completed=trainer.step)
+        if not is_due(trainer.step, self.period, trainer.total_steps):
+            return
+        names = list(self.sums)
+        means = dist.mean_over_processes([self.sums[name] / self.count for name in names])
+        line = {**dict(zip(names, means)), "lr": trainer.lr, "memory_mb": memory_mb(trainer.device)}
+        self.sums, self.count = {}, 0
+        if trainer.writer is not None:
+            trainer.writer.write(trainer.step, trainer.epoch, line)
+            logger.info("%s", _console_line(trainer, line))
+
+    def after_train(self, trainer: Trainer) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"sums": dict(self.sums), "count": self.count}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.sums, self.count = dict(state["sums"]), state["count"]
+
+
+def _console_line(trainer: Trainer, line: Mapping[str, float]) -> str:
+    seconds = line["step_time"]
+    left = datetime.timedelta(seconds=round(seconds * (trainer.total_steps - trainer.step)))
+    terms = "  ".join(f"{name} {line[name]:.4g}" for name in trainer.loss_names if name != "loss")
+    return (
+        f"step {trainer.step}/{trainer.total_steps}  epoch {trainer.epoch:.2f}  loss {line['loss']:.4g}  {terms}  "
+        f"lr {line['lr']:.3g}  grad {line['grad_norm']:.3g}  {seconds:.3f} s/it  data {line['data_time']:.3f} s  "
+        f"ETA {left}  {line['memory_mb']:.0f} MB"
+    )
+
+
+class CheckpointHook(Hook):
+    """Writes ``checkpoints/step_*.pt`` every ``period`` steps and keeps the newest ``keep_last``."""
+
+    def __init__(self, period: float, keep_last: int) -> None:
+        self.period = period
+        self.keep_last = keep_last
+
+    def after_step(self, trainer: Trainer) -> None:
+        if is_due(trainer.step, self.period, trainer.total_steps):
+            self.save(trainer)
+
+    def save(self, trainer: Trainer) -> None:
+        """Write the checkpoint of the present step unless it is already there. Called by every process."""
+        path = step_path(trainer.checkpoint_dir, trainer.step)
+        if dist.broadcast_object(path.exists()):
+            return
+        payload = trainer.state_dict()
+        if dist.is_main():
+            write_torch(payload, path)
+            prune(trainer.checkpoint_dir, self.keep_last)
+            logger.info("checkpoint %s", path)
+        dist.barrier()
+
+
+class EvalHook(Hook):
+    """Evaluates every ``period`` steps and at the end, and keeps the weights of the best result in ``best.pt``.
+
+    Args:
+        evaluate: runs the evaluation and returns its flat results, or None if it was cut short by a signal.
+        period: steps between evaluations; 0 = only at the end.
+        best_metric: key of the results that decides.
+    """
+
+    def __init__(self, evaluate: Callable[[], dict[str, float] | None], period: float, best_metric: str) -> None:
+        self.evaluate = evaluate
+        self.period = period
+        self.best_metric = best_metric
+        self.best = -math.inf
+        self.results: dict[str, float] = {}
+
+    def before_train(self, trainer: Trainer) -> None:
+        done = dist.broadcast_object(trainer.writer.evaluations() if trainer.writer is not None else {})
+        for results in done.values():
+            self.results = results
+            self.best = max(self.best, _rankable(results.get(self.best_metric)))
+        if trainer.step and trainer.step not in done:
+            self.after_step(trainer)  # the run ended between this step's checkpoint and its evaluation
+
+    def after_step(self, trainer: Trainer) -> None:
+        if not is_due(trainer.step, self.period, trainer.total_steps):
+            return
+        results = self.evaluate()
+        if results is None:
+            return
+        self.results = results
+        if trainer.writer is not None:
+            trainer.writer.write(trainer.step, trainer.epoch, results)
+            main = "  ".join(f"{name} {value:.2f}" for name, value in results.items() if "-" not in name)
+            logger.info("evaluation at step %d: %s", trainer.step, main)
+        self._keep_best(trainer, results)
+
+    def _keep_best(self, trainer: Trainer, results: Mapping[str, float]) -> None:
+        if self.best_metric not in results:
+            logger.warning(
+                'train.best_metric "%s" is not among the results (%s): best.pt is not written',
+                self.best_metric, ", ".join(k for k in results if "-" not in k),
+            )  # fmt: skip
+        value = _rankable(results.get(self.best_metric))
+        if value <= self.best:
+            return
+        self.best = value
+        payload = trainer.state_dict()
+        if dist.is_main():
+            # for prediction and init_from: without what only a continuation needs, a third of the size
+            payload.update(optimizer=None, rng=None, hooks={}, metrics=dict(results))
+            write_torch(payload, trainer.checkpoint_dir / BEST)
+            logger.info("best so far: %s %.3f", self.best_metric, value)
+        dist.barrier()
+
+
+def _rankable(value: float | None) -> float:
+    return -math.inf if value is None or math.isnan(value) else value

@@ -1,0 +1,62 @@
+"""Ctrl-C and SIGTERM: end after the current step instead of in the middle of it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from types import FrameType, TracebackType
+
+logger = logging.getLogger(__name__)
+
+
+class RunInterrupted(SystemExit):
+    """The run was asked to end and has saved itself; as an exit code 130 (Ctrl-C) or 143 (SIGTERM)."""
+
+    def __init__(self, signum: int, message: str) -> None:
+        super().__init__(128 + signum)
+        self.message = message
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class StopSignal:
+    """While active, the first SIGINT or SIGTERM only sets :attr:`received`; a second Ctrl-C interrupts at once.
+
+    Outside the main thread, where Python allows no handlers, it does nothing.
+
+    Attributes:
+        received: number of the signal, 0 as long as there was none.
+    """
+
+    def __init__(self) -> None:
+        self.received = 0
+        self._owner = os.getpid()
+        self._previous: dict[int, object] = {}
+
+    def __enter__(self) -> StopSignal:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._previous[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]  # what signal.signal returned
+        self._previous.clear()
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() != self._owner:  # a forked data-loader worker: the terminal's Ctrl-C is not for it
+            if number == signal.SIGTERM:
+                signal.signal(number, signal.SIG_DFL)
+                os.kill(os.getpid(), number)
+            return
+        if self.received and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        if not self.received:
+            self.received = number
+            logger.warning("%s received: finishing this step, then saving a checkpoint", signal.Signals(number).name)

@@ -1,0 +1,122 @@
+"""How a run is trained: everything that is neither the model, the data, the optimiser nor the schedule."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from pe_dense.engine.distributed import local_rank
+
+
+@dataclass
+class TrainSettings:
+    """Settings of one run. Exactly one of ``epochs`` and ``steps`` is set.
+
+    Attributes:
+        output_dir: run directory (config.yaml, metrics.jsonl, log.txt, checkpoints/, inference/).
+        epochs: length in passes over the training set; a step is one batch of the train loader.
+        steps: length in optimiser steps.
+        seed: seed of weights, dropout and the order of the data.
+        device: "auto" (a GPU if there is one), "cpu", "cuda" or "cuda:N".
+        precision: "fp32", or "bf16" (autocast; the weights stay fp32).
+        accumulate: a batch is worked off in this many parts, one after another; the result is the mean over the
+            batch, so that a batch of 64 stays one whatever the memory of the device.
+        clip_norm: largest L2 norm of all gradients together; None = no clipping.
+        ema_decay: decay per step of the moving average of the weights, e.g. 0.9998; None = no average. When on, the
+            averaged weights are the ones evaluated.
+        eval_period: epochs between evaluations; 0 = only at the end.
+        checkpoint_period: epochs between checkpoints; 0 = only at the end.
+        checkpoint_steps: optimiser steps between checkpoints, instead of ``checkpoint_period``.
+        keep_last: how many of the newest checkpoints stay; ``best.pt`` is not counted.
+        best_metric: result of the evaluator (higher is better) that decides about ``best.pt``.
+        log_period: steps between log lines.
+        init_from: a checkpoint whose weights (EMA when it has them) start this new run.
+        compile: ``torch.compile`` the backbone (the whole model when it has none); heads have data-dependent shapes.
+        deterministic: ask PyTorch for deterministic kernels on the GPU; on the CPU they always are.
+        num_threads: CPU threads of each process; None = PyTorch's choice.
+        overwrite: a new run may delete an earlier run in ``output_dir``.
+
+    Raises:
+        ValueError: for a value outside its range, naming the key.
+    """
+
+    output_dir: str
+    epochs: float | None = None
+    steps: int | None = None
+    seed: int = 0
+    device: str = "auto"
+    precision: str = "fp32"
+    accumulate: int = 1
+    clip_norm: float | None = None
+    ema_decay: float | None = None
+    eval_period: float = 0.0
+    checkpoint_period: float = 1.0
+    checkpoint_steps: int | None = None
+    keep_last: int = 2
+    best_metric: str = "bbox/AP"
+    log_period: int = 20
+    init_from: str | None = None
+    compile: bool = False
+    deterministic: bool = False
+    num_threads: int | None = None
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        if (self.epochs is None) == (self.steps is None):
+            raise ValueError(
+                f"set exactly one of train.epochs and train.steps, they are {self.epochs} and {self.steps}"
+            )
+        if self.precision not in ("fp32", "bf16"):
+            raise ValueError(f'train.precision must be "fp32" or "bf16", it is "{self.precision}"')
+        for key in ("epochs", "clip_norm"):
+            value = getattr(self, key)
+            if value is not None and not value > 0:
+                raise ValueError(f"train.{key} must be greater than 0, it is {value}")
+        for key in ("steps", "accumulate", "keep_last", "log_period", "checkpoint_steps", "num_threads"):
+            value = getattr(self, key)
+            if value is not None and value < 1:
+                raise ValueError(f"train.{key} must be at least 1, it is {value}")
+        for key in ("eval_period", "checkpoint_period"):
+            if not getattr(self, key) >= 0:
+                raise ValueError(f"train.{key} must be 0 (only at the end) or more, it is {getattr(self, key)}")
+        if self.ema_decay is not None and not 0 < self.ema_decay < 1:
+            raise ValueError(f"train.ema_decay must lie between 0 and 1, it is {self.ema_decay}; null turns it off")
+
+    def total_steps(self, steps_per_epoch: float) -> int:
+        """Optimiser steps of the whole run, at least one."""
+        if self.steps is not None:
+            return self.steps
+        assert self.epochs is not None
+        return max(1, round(self.epochs * steps_per_epoch))
+
+    def torch_device(self) -> torch.device:
+        """The device of this process.
+
+        Raises:
+            ValueError: if the device is not one of PyTorch's or this machine does not have it.
+        """
+        return pick_device(self.device, "train.device")
+
+
+def pick_device(name: str, key: str = "device") -> torch.device:
+    """``torch.device`` of this process for "auto", "cpu", "cuda" or "cuda:N".
+
+    Raises:
+        ValueError: if the device is not one of PyTorch's or this machine does not have it, naming ``key``.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f'{key} "{name}" is not a device: use "auto", "cpu", "cuda" or "cuda:N"') from error
+    if device.type != "cuda":
+        return device
+    index = local_rank() if device.index is None else device.index
+    if index >= torch.cuda.device_count():
+        raise ValueError(
+            f'{key} "{name}" asks for GPU {index} but PyTorch finds {torch.cuda.device_count()} GPUs on this machine: '
+            f'use "cpu", or start fewer processes'
+        )
+    return torch.device("cuda", index)

@@ -1,0 +1,228 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+
+from pe_dense.engine import distributed as dist
+from pe_dense.engine.checkpoint import FORMAT
+from pe_dense.engine.ema import Ema
+from pe_dense.engine.hooks import CheckpointHook, Hook
+from pe_dense.engine.interrupt import RunInterrupted, StopSignal
+from pe_dense.engine.replay import NonFiniteLossError, image_ids, save_replay
+from pe_dense.engine.rng import RngState, get_rng_state, rng_shield
+from pe_dense.engine.run_log import RunWriter
+from pe_dense.engine.settings import TrainSettings
+
+logger = logging.getLogger(__name__)
+
+Sample = dict[str, Any]
+
+
+class TrainLoader(Protocol):
+    """An endless, addressable stream of batches."""
+
+    dataset: Any
+    batch_size: int
+
+    @property
+    def steps_per_epoch(self) -> float:
+        """Images divided by the global batch."""
+        ...
+
+    def iterate(self, start: int) -> Iterator[list[Sample]]:
+        """Batch number ``start``, then the next, without end."""
+        ...
+
+
+class Trainer:
+    """Everything a run holds, and its loop.
+
+    Args:
+        settings: how to train.
+        model: on ``device``; in training mode ``model(batch) -> dict[str, Tensor]`` of scalar losses.
+        optimizer: its groups' learning rates are those at multiplier 1.
+        multiplier: steps already taken -> factor on every learning rate.
+        loader: the training data; a batch of it is one optimiser step.
+        device: of this process.
+        ema: moving average of the weights, if any.
+        writer: metrics of the run; None in all processes but the main one.
+        hooks: see :class:`Hook`; called in this order.
+        facts: what every checkpoint carries besides the state (config, categories, data).
+    """
+
+    def __init__(
+        self,
+        settings: TrainSettings,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        multiplier: Callable[[int], float],
+        loader: TrainLoader,
+        device: torch.device,
+        ema: Ema | None = None,
+        writer: RunWriter | None = None,
+        hooks: Sequence[Hook] = (),
+        facts: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.settings, self.model, self.optimizer, self.multiplier = settings, model, optimizer, multiplier
+        self.loader, self.device, self.ema, self.writer = loader, device, ema, writer
+        self.hooks, self.facts = list(hooks), dict(facts or {})
+        self.parallel = _in_parallel(model, device)
+        self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        for group in optimizer.param_groups:
+            group.setdefault("initial_lr", group["lr"])
+        self.step = 0
+        self.total_steps = settings.total_steps(loader.steps_per_epoch)
+        self.checkpoint_dir = Path(settings.output_dir) / "checkpoints"
+        self.stop = StopSignal()
+        self.values: dict[str, float] = {}
+        self.loss_names: list[str] = []
+
+    @property
+    def epoch(self) -> float:
+        """Passes over the training set so far."""
+        return self.step / self.loader.steps_per_epoch
+
+    @property
+    def lr(self) -> float:
+        """Learning rate of the last step: the highest of all groups."""
+        return float(max(group["lr"] for group in self.optimizer.param_groups))
+
+    def run(self) -> None:
+        """Train from :attr:`step` to the end.
+
+        Raises:
+            NonFiniteLossError: before the weights are updated with it.
+            RunInterrupted: after SIGINT or SIGTERM, with a checkpoint saved.
+        """
+        self.model.train()
+        with self.stop:
+            try:
+                for hook in self.hooks:
+                    hook.before_train(self)
+                batches = self.loader.iterate(self.step)
+                while self.step < self.total_steps:
+                    started = time.perf_counter()
+                    with rng_shield(cuda=False):  # how the data is loaded must not change dropout
+                        batch = [to_device(sample, self.device) for sample in next(batches)]
+                    data_time = time.perf_counter() - started
+                    stop = self.train_step(batch)
+                    self.values["data_time"] = data_time
+                    self.values["step_time"] = time.perf_counter() - started
+                    for hook in self.hooks:
+                        hook.after_step(self)
+                    if stop or (self.stop.received and dist.world_size() == 1):
+                        self._interrupted(stop or self.stop.received)
+            finally:
+                for hook in self.hooks:
+                    hook.after_train(self)
+
+    def train_step(self, batch: list[Sample]) -> int:
+        """One optimiser step on ``batch``; returns the number of a signal any process received, or 0."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * self.multiplier(self.step)
+        rng = get_rng_state()
+        losses = self._backward(batch)
+        norm = get_total_norm([p.grad for p in self.parameters if p.grad is not None])
+        numbers = torch.stack([*losses.values(), norm.to(self.device)]).tolist()  # the step's only host sync
+        terms = dict(zip(losses, numbers))
+        self.values = {"loss": sum(terms.values()), **terms, "grad_norm": numbers[-1]}
+        self.loss_names = ["loss", *terms]
+        healthy = all(math.isfinite(number) for number in numbers)
+        unhealthy, stop = dist.max_over_processes([float(not healthy), float(self.stop.received)])
+        if unhealthy:
+            self._stop_non_finite(batch, rng, healthy)
+        if self.settings.clip_norm is not None:
+            clip_grads_with_norm_(self.parameters, self.settings.clip_norm, norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+        return int(stop)
+
+    def _backward(self, batch: list[Sample]) -> dict[str, Tensor]:
+        """Gradients of the mean loss over the batch, worked off in ``accumulate`` parts; detached loss terms."""
+        parts = self.settings.accumulate
+        if parts > len(batch):
+            raise ValueError(
+                f"train.accumulate is {parts} but this process has only {len(batch)} images per step: "
+                f"lower it or raise dataloader.train.batch_size"
+            )
+        bounds = [len(batch) * i // parts for i in range(parts + 1)]
+        means: dict[str, Tensor] = {}
+        for first, last in pairwise(bounds):
+            share = (last - first) / len(batch)
+            with self._sync_gradients(last == len(batch)):
+                with autocast(self.device, self.settings.precision):
+                    losses: dict[str, Tensor] = self.parallel(batch[first:last])
+                (torch.stack(list(losses.values())).sum() * share).backward()
+            for name, loss in losses.items():
+                part = loss.detach().float() * share
+                means[name] = means[name] + part if name in means else part
+        return means
+
+    def _sync_gradients(self, now: bool) -> AbstractContextManager[None]:
+        """Between processes, gradients are averaged only once per step."""
+        if isinstance(self.parallel, DistributedDataParallel) and not now:
+            return self.parallel.no_sync()
+        return nullcontext()
+
+    def _stop_non_finite(self, batch: list[Sample], rng: RngState, healthy: bool) -> None:
+        report = None
+        if not healthy:
+            path = Path(self.settings.output_dir) / f"nonfinite_step_{self.step + 1:08d}_rank{dist.rank()}.pt"
+            save_replay(path, self.step + 1, batch, rng, self.model.state_dict())
+            terms = ", ".join(f"{k} = {v:g}" for k, v in self.values.items())
+            report = (
+                f"the loss or gradient of step {self.step + 1} is not finite ({terms}; images {image_ids(batch)}); "
+                f"the batch, weights and random state are in {path}: look at these images, lower optimizer.lr, "
+                f"or set train.clip_norm"
+            )
+        raise NonFiniteLossError(next(text for text in dist.gather_objects(report) if text is not None))
+
+    def _interrupted(self, number: int) -> None:
+        saver = next((hook for hook in self.hooks if isinstance(hook, CheckpointHook)), None)
+        if saver is not None:
+            saver.save(self)
+        raise RunInterrupted(number, f"stopped after step {self.step}; continue with --resume")
+
+    def state_dict(self) -> dict[str, Any]:
+        """All of a checkpoint. Called by every process, as the generators' states of all are gathered."""
+        return {
+            "format": FORMAT,
+            "model": self.model.state_dict(),
+            "ema": self.ema.state_dict() if self.ema is not None else None,
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+            "rng": dist.gather_objects(get_rng_state()),
+            "hooks": {type(hook).__name__: hook.state_dict() for hook in self.hooks},
+            **self.facts,
+        }
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
+    """bf16 autocast, or nothing for "fp32"."""
+    return torch.autocast(device.type, dtype=torch.bfloat16) if precision == "bf16" else nullcontext()
+
+
+def to_device(sample: Sample, device: torch.device) -> Sample:
+    """A shallow copy whose tensors and :class:`Instances` are on ``device``."""
+    return {k: v.to(device, non_blocking=True) if hasattr(v, "to") else v for k, v in sample.items()}
+
+
+def _in_parallel(model: nn.Module, device: torch.device) -> nn.Module:
+    if dist.world_size() == 1:
+        return model
+    devices = [device.index] if device.type == "cuda" else None
+    return DistributedDataParallel(model, device_ids=devices, broadcast_buffers=False, gradient_as_bucket_view=True)

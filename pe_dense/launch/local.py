@@ -1,0 +1,196 @@
+"""Several processes on this machine, or this one as a member of a group that torchrun started."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import socket
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+from pe_dense.launch.messages import user_message
+
+Backend = Literal["gloo", "nccl"]
+
+_GRACE_SECONDS = 5.0
+
+
+class LaunchError(RuntimeError):
+    """A process of the group failed; the message is the first one's traceback."""
+
+
+def launch(
+    fn: Callable[..., Any], num_processes: int = 1, args: Sequence[Any] = (), backend: Backend | None = None
+) -> None:
+    """Call ``fn(*args)`` in ``num_processes`` processes of one process group.
+
+    Under torchrun (``RANK`` and ``WORLD_SIZE`` are set) this process joins that group instead. With one process and no
+    torchrun, ``fn`` is simply called. Ctrl-C and SIGTERM are passed on to the processes, which end by themselves.
+
+    Args:
+        fn: importable by its name, as the processes are spawned.
+        num_processes: on this machine.
+        args: picklable arguments of ``fn``.
+        backend: "nccl" (one GPU per process) or "gloo" (CPU); None = nccl when there are enough GPUs.
+
+    Raises:
+        ValueError: if there are not enough GPUs for "nccl", or torchrun's group has another size.
+        SystemExit: with the code of the process that first left with one.
+        LaunchError: with the traceback of the first process that failed. All others are ended before. An error that
+            this library raised on purpose (see :func:`user_message`) arrives as itself instead.
+    """
+    if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
+        size = int(os.environ["WORLD_SIZE"])
+        if num_processes not in (1, size):
+            raise ValueError(f"torchrun started {size} processes, {num_processes} were asked for: leave the number out")
+        _join_group(fn, args, _pick_backend(int(os.environ.get("LOCAL_WORLD_SIZE", "1")), backend))
+    elif num_processes == 1:
+        fn(*args)
+    else:
+        _spawn(fn, num_processes, args, _pick_backend(num_processes, backend))
+
+
+def _pick_backend(processes_here: int, backend: Backend | None) -> Backend:
+    gpus = torch.cuda.device_count()
+    if backend == "nccl" and gpus < processes_here:
+        raise ValueError(
+            f"{processes_here} processes need one GPU each but PyTorch finds {gpus} on this machine: "
+            f"ask for fewer, or for CPU processes (--num-procs)"
+        )
+    return backend or ("nccl" if gpus >= processes_here else "gloo")
+
+
+def _join_group(fn: Callable[..., Any], args: Sequence[Any], backend: Backend) -> None:
+    """Run ``fn`` inside the group that the environment describes (torchrun's variables)."""
+    if backend == "nccl":
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    # gloo beside nccl: flags and Python objects travel between CPUs without stopping the GPU
+    dist.init_process_group("cpu:gloo,cuda:nccl" if backend == "nccl" else "gloo")
+    try:
+        fn(*args)
+    except SystemExit:
+        dist.destroy_process_group()
+        raise
+    # after an error the others may be waiting in a collective: leaving the group in order could wait for them for ever
+    dist.destroy_process_group()
+
+
+def free_port() -> int:
+    """A TCP port nobody listens on at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _spawn(fn: Callable[..., Any], num_processes: int, args: Sequence[Any], backend: Backend) -> None:
+    context = mp.get_context("spawn")
+    with tempfile.TemporaryDirectory(prefix="pe_dense_launch_") as folder:
+        shared = (num_processes, free_port(), backend, folder, fn, tuple(args))
+        processes = [context.Process(target=_worker, args=(rank, *shared)) for rank in range(num_processes)]
+        for process in processes:
+            process.start()
+        with _Forwarding(processes):
+            while any(p.is_alive() for p in processes) and not any(p.exitcode for p in processes):
+                time.sleep(0.05)
+            _finish(processes)
+        _raise_first(processes, Path(folder))
+
+
+def _worker(
+    rank: int, size: int, port: int, backend: Backend, folder: str, fn: Callable[..., Any], args: tuple[Any, ...]
+) -> None:
+    """Body of a spawned process: joins the group, runs, and leaves a note about its first error."""
+    os.environ.update(
+        MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), RANK=str(rank), LOCAL_RANK=str(rank),
+        WORLD_SIZE=str(size), LOCAL_WORLD_SIZE=str(size),
+    )  # fmt: skip
+    if backend == "gloo":
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // size))
+    try:
+        _join_group(fn, args, backend)
+    except Exception as error:
+        carried = _carry(error) if user_message(error) is not None else b""
+        note = pickle.dumps((time.time(), rank, carried, traceback.format_exc()))
+        (Path(folder) / f"{rank}.tmp").write_bytes(note)
+        os.replace(Path(folder) / f"{rank}.tmp", Path(folder) / f"{rank}.error")
+        sys.exit(1)
+
+
+def _carry(error: Exception) -> bytes:
+    try:
+        carried = pickle.dumps(error)
+        pickle.loads(carried)
+    except Exception:  # an exception with a constructor of its own cannot always travel
+        return b""
+    return carried
+
+
+def _finish(processes: Sequence[BaseProcess]) -> None:
+    """After the first has failed (or all are done): give the others time to leave, then end them."""
+    failed = any(p.exitcode for p in processes)
+    # processes that leave by a signal's exit code are all on their way out and may still be writing
+    polite = all(p.exitcode in (None, 0, 128 + signal.SIGINT, 128 + signal.SIGTERM) for p in processes)
+    deadline = time.monotonic() + (60.0 if polite else 1.0)
+    while failed and any(p.is_alive() for p in processes) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    for end in (BaseProcess.terminate, BaseProcess.kill):
+        for process in processes:
+            if process.is_alive():
+                end(process)
+        for process in processes:
+            process.join(_GRACE_SECONDS if end is BaseProcess.terminate else None)
+
+
+def _raise_first(processes: Sequence[BaseProcess], folder: Path) -> None:
+    notes = sorted(pickle.loads(path.read_bytes()) for path in folder.glob("*.error"))
+    if notes:
+        _, rank, carried, trace = notes[0]
+        cause = LaunchError(f"process {rank} of {len(processes)} failed:\n{trace}")
+        if carried:
+            raise pickle.loads(carried) from cause
+        raise cause
+    codes = {rank: p.exitcode for rank, p in enumerate(processes) if p.exitcode}
+    killed = {rank: code for rank, code in codes.items() if code is not None and code < 0}
+    if codes and not killed:
+        raise SystemExit(next(iter(codes.values())))
+    if killed:
+        rank, code = next(iter(killed.items()))
+        raise LaunchError(
+            f"process {rank} of {len(processes)} was ended by {signal.Signals(-code).name}"
+            + (": the machine may have run out of memory" if -code == signal.SIGKILL else "")
+        )
+
+
+class _Forwarding:
+    """While active, SIGINT and SIGTERM are passed on to the processes instead of ending this one."""
+
+    def __init__(self, processes: Sequence[BaseProcess]) -> None:
+        self._processes = processes
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._previous[number] = signal.signal(number, self._pass_on)
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _pass_on(self, number: int, frame: object) -> None:
+        for process in self._processes:
+            # a terminal's Ctrl-C has reached them already; as SIGTERM it only repeats "please stop"
+            if process.is_alive() and process.pid is not None:
+                os.kill(process.pid, signal.SIGTERM)

@@ -1,0 +1,153 @@
+"""A model, data and evaluator that are as small as the engine allows, written against the rooms' interfaces."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from omegaconf import DictConfig
+from torch import Tensor, nn
+
+from pe_dense.config import LazyCall as L
+from pe_dense.engine import AdamW, MultiStepSchedule, TrainSettings
+from pe_dense.structures import Categories, Instances
+
+NUM_IMAGES = 12
+
+
+class ToyModel(nn.Module):
+    """Classifies the brightest channel; has dropout, so that generators matter."""
+
+    def __init__(self, num_classes: int = 3, width: int = 8, dropout: float = 0.2, weights: str | None = None) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.body = nn.Sequential(nn.Linear(3, width), nn.LayerNorm(width), nn.GELU(), nn.Dropout(dropout))
+        self.head = nn.Linear(width, num_classes)
+        if weights is not None:
+            raise FileNotFoundError(f"weights {weights} are not on this machine")
+
+    def forward(self, batch: list[dict[str, Any]]) -> Any:
+        colours = torch.stack([s["image"].float().mean((1, 2)) / 255 for s in batch])
+        logits = self.head(self.body(colours))
+        if self.training:
+            target = torch.stack([s["instances"].classes[0] for s in batch])
+            return {"loss_cls": nn.functional.cross_entropy(logits, target), "loss_size": 1e-3 * logits.square().mean()}
+        outputs = []
+        for sample, row in zip(batch, logits.softmax(1)):
+            size = (sample["height"], sample["width"])
+            box = torch.tensor([[0.0, 0.0, size[1], size[0]]]).to(row)
+            outputs.append({"instances": Instances(size, box, row.argmax()[None], row.max()[None])})
+        return outputs
+
+
+class ToyDataset:
+    """Images of one colour; the class is the brightest channel."""
+
+    def __init__(self, num_images: int = NUM_IMAGES, names: tuple[str, ...] = ("red", "green", "blue")) -> None:
+        self.num_images = num_images
+        self.categories = Categories(tuple(range(1, 1 + len(names))), tuple(names))
+
+    def __len__(self) -> int:
+        return self.num_images
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        colour = torch.full((3, 4, 6), 60, dtype=torch.uint8)
+        colour[index % 3] = 120 + 10 * (index % 7)
+        instances = Instances((4, 6), torch.tensor([[0.0, 0.0, 6.0, 4.0]]), torch.tensor([index % 3]))
+        return {
+            "image": colour, "height": 4, "width": 6, "image_id": 100 + index, "file_name": f"{index}.png",
+            "instances": instances,
+        }  # fmt: skip
+
+
+class ToyTrainLoader:
+    """Batches that depend on their number only. Draws random numbers of its own, as a real loader may."""
+
+    def __init__(
+        self, dataset: ToyDataset, batch_size: int = 4, num_workers: int = 0, poison: int | None = None
+    ) -> None:
+        self.dataset, self.batch_size, self.poison = dataset, batch_size, poison
+        self.num_workers = num_workers
+
+    @property
+    def steps_per_epoch(self) -> float:
+        return len(self.dataset) / self.batch_size
+
+    def iterate(self, start: int) -> Iterator[list[dict[str, Any]]]:
+        torch.rand(start % 3 + 1)
+        number = start
+        while True:
+            order = np.random.RandomState(number).permutation(len(self.dataset))[: self.batch_size]
+            np.random.rand()
+            batch = [self.dataset[int(i)] for i in order]
+            if number == self.poison:
+                batch[1]["image"] = torch.full((3, 4, 6), math.nan)
+            yield batch
+            number += 1
+
+
+class ToyTestLoader:
+    """Every image once."""
+
+    def __init__(self, dataset: ToyDataset, transforms: list[Any] | None = None) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __iter__(self) -> Iterator[list[dict[str, Any]]]:
+        torch.rand(5)
+        return iter([self.dataset[i]] for i in range(len(self.dataset)))
+
+
+class ToyEvaluator:
+    """Accuracy in per cent under the name of a detection metric, and the mean score."""
+
+    def __init__(self, output_dir: str | None = None) -> None:
+        self.output_dir = output_dir
+        self.reset()
+
+    def reset(self) -> None:
+        self.right: list[float] = []
+        self.scores: list[float] = []
+
+    def process(self, inputs: list[dict[str, Any]], outputs: list[dict[str, Instances]]) -> None:
+        for sample, output in zip(inputs, outputs):
+            found = output["instances"]
+            assert found.classes is not None
+            assert found.scores is not None
+            self.right.append(float(found.classes[0] == sample["instances"].classes[0]))
+            self.scores.append(float(found.scores[0]))
+
+    def evaluate(self) -> dict[str, float]:
+        return {
+            "bbox/AP": 100 * float(np.mean(self.right)), "bbox/score": 100 * float(np.mean(self.scores)),
+            "bbox/AP-red": 1.0,
+        }  # fmt: skip
+
+
+def make_config(output_dir: Path, **train: Any) -> DictConfig:
+    """A whole config of the toy run; keyword arguments go to :class:`TrainSettings`."""
+    dataset = L(ToyDataset)(num_images=NUM_IMAGES)
+    settings = {"steps": 12, "checkpoint_steps": 3, "eval_period": 2, "log_period": 2, "device": "cpu", **train}
+    settings = {key: value for key, value in settings.items() if value is not None}
+    return DictConfig({
+        "model": L(ToyModel)(num_classes=3, dropout=0.2),
+        "dataloader": {
+            "train": L(ToyTrainLoader)(dataset=dataset, batch_size=4),
+            "test": L(ToyTestLoader)(dataset=dataset, transforms=[]),
+        },
+        "evaluator": L(ToyEvaluator)(),
+        "optimizer": L(AdamW)(lr=0.02, weight_decay=0.05),
+        "lr_schedule": L(MultiStepSchedule)(milestones=[3], warmup_steps=4),
+        "train": L(TrainSettings)(output_dir=str(output_dir), **settings),
+    })  # fmt: skip
+
+
+def weights_of(path: Path) -> dict[str, Tensor]:
+    """The trained weights in a checkpoint."""
+    return torch.load(path, weights_only=True)["model"]

@@ -1,0 +1,87 @@
+#!/usr/bin/env python
+"""Train or evaluate a model from a config file."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+EXAMPLES = """examples:
+  python tools/train_net.py --config-file configs/custom/mask_rcnn.py train.epochs=20
+  python tools/train_net.py --config-file output/x/config.yaml --resume
+  python tools/train_net.py --config-file output/x/config.yaml --eval-only
+  python tools/train_net.py --config-file F --num-gpus 8 dataloader.train.batch_size=64
+  torchrun --nproc-per-node 8 tools/train_net.py --config-file F
+"""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config-file", required=True, metavar="F", help="a .py config, or a run's config.yaml")
+    parser.add_argument("--resume", action="store_true", help="continue the run in train.output_dir exactly")
+    parser.add_argument("--eval-only", action="store_true", help="evaluate and do not train")
+    parser.add_argument(
+        "--checkpoint", metavar="C",
+        help="with --eval-only: the checkpoint to evaluate; default: best.pt of train.output_dir, else the newest",
+    )  # fmt: skip
+    parser.add_argument("--print-config", action="store_true", help="print the resolved config and do nothing else")
+    processes = parser.add_mutually_exclusive_group()
+    processes.add_argument("--num-gpus", type=int, metavar="N", help="N processes on this machine, one GPU each")
+    processes.add_argument("--num-procs", type=int, metavar="N", help="N processes on this machine's CPU")
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="key=value",
+        help="set a config value, e.g. train.epochs=12; +key=value adds one",
+    )
+    return parser
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Body of every process."""
+    from pe_dense.config import load_config
+    from pe_dense.engine import evaluate, train
+
+    cfg = load_config(arguments.config_file, arguments.overrides)
+    if arguments.eval_only:
+        evaluate(cfg, arguments.checkpoint)
+    else:
+        train(cfg, resume=arguments.resume)
+
+
+def main() -> int:
+    parser = make_parser()
+    arguments = parser.parse_intermixed_args()
+    if arguments.checkpoint is not None and not arguments.eval_only:
+        parser.error("--checkpoint goes with --eval-only; to start a new run from weights, set train.init_from=C")
+    if arguments.eval_only and arguments.resume:
+        parser.error("--eval-only and --resume exclude each other")
+    from pe_dense.config import format_config, load_config
+    from pe_dense.engine import RunInterrupted
+    from pe_dense.launch import launch, user_message
+
+    try:
+        cfg = load_config(arguments.config_file, arguments.overrides)
+        if arguments.print_config:
+            sys.stdout.write(format_config(cfg) + "\n")
+            return 0
+        if arguments.num_procs is not None:
+            arguments.overrides.append("train.device=cpu")
+        backend = "nccl" if arguments.num_gpus is not None else "gloo" if arguments.num_procs is not None else None
+        launch(run, arguments.num_gpus or arguments.num_procs or 1, (arguments,), backend)
+    except RunInterrupted as error:
+        sys.stderr.write(f"{error}\n")
+        return int(error.code or 1)
+    except Exception as error:
+        message = user_message(error)
+        if message is None:
+            raise
+        sys.stderr.write(f"error: {message}\n")
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
