@@ -1,0 +1,156 @@
+"""COCO-format data sets."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from pe_dense.config import run_constant
+from pe_dense.data.annotations import ImageAnnotations
+from pe_dense.data.cache import load_table
+from pe_dense.data.errors import DataError
+from pe_dense.data.image_io import decode_image
+from pe_dense.structures import Categories
+
+logger = logging.getLogger(__name__)
+
+
+class CocoDataset:
+    """Images and objects of a COCO-format json.
+
+    Parsed once and cached on disk (see :func:`~pe_dense.data.cache.load_table`); all worker processes share one copy of
+    the annotations. What had to be left out is said in one log line.
+
+    Args:
+        json_file: COCO json with images, annotations and categories. Optional fields may be absent: ``iscrowd``,
+            ``area``, ``segmentation``, annotation ``id``, image ``width`` and ``height``.
+        image_root: folder that the json's ``file_name`` are relative to.
+        skip_empty: leave out images without any object that is not a crowd (for training).
+        masks: ``True``: objects without polygons or RLE are left out, with a count; ``False``: boxes only, masks are
+            neither read nor drawn; ``None``: ``True`` if any object has a mask.
+
+    Raises:
+        FileNotFoundError: if the json or the image folder does not exist.
+        DataError: if the json is malformed, naming the entry at fault; if ``masks=True`` and no object has one; if
+            ``skip_empty`` leaves no image.
+    """
+
+    def __init__(
+        self,
+        json_file: str | os.PathLike[str],
+        image_root: str | os.PathLike[str],
+        skip_empty: bool = False,
+        masks: bool | None = None,
+    ) -> None:
+        self.json_file = Path(json_file).expanduser()
+        self.image_root = Path(image_root).expanduser()
+        if not self.image_root.is_dir():
+            raise FileNotFoundError(f"image folder {self.image_root} does not exist; set image_root to the images")
+        self.table = load_table(self.json_file)
+        present = self.table.has_masks()
+        self.masks = bool(present.any()) if masks is None else masks
+        if masks and not present.any():
+            raise DataError(f"{self.json_file} has no segmentation at all; train without masks (masks=False)")
+        self._images = self._used_images(present) if skip_empty else np.arange(len(self.table))
+        self._log(int((~present).sum()) if self.masks else 0)
+
+    @property
+    def categories(self) -> Categories:
+        """Class names and ids of the json."""
+        return self.table.categories
+
+    @property
+    def image_ids(self) -> np.ndarray:
+        """The json's image ids, one per item of this data set: int64."""
+        return self.table.arrays["image_ids"][self._images]
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def file_name(self, index: int) -> str:
+        """The json's ``file_name`` of item ``index``."""
+        return self.table.file_name(int(self._images[index]))
+
+    def annotations(self, index: int) -> ImageAnnotations:
+        """Objects of item ``index`` in original coordinates, crowds included, without reading the image."""
+        objects = self.table.objects(int(self._images[index]))
+        if not self.masks:
+            return objects.without_masks()
+        return objects[np.array([i for i, s in enumerate(objects.segmentations) if s is not None], dtype=np.int64)]
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """Item ``index``: the decoded image and its objects.
+
+        Returns:
+            ``image`` (3 x H x W uint8 RGB), ``height``, ``width``, ``image_id``, ``file_name`` (full path) and
+            ``annotations`` (:class:`ImageAnnotations`).
+
+        Raises:
+            FileNotFoundError, DataError: if the image cannot be read or has another size than the json says.
+        """
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"item {index} of a data set of {len(self)} images")
+        path = self.image_root / self.file_name(index)
+        image = decode_image(path)
+        height, width = image.shape[:2]
+        expected = self.table.image_size(int(self._images[index]))
+        if expected is not None and expected != (height, width):
+            raise DataError(
+                f"image {path} is {width} x {height} (EXIF rotation applied) but {self.json_file} says "
+                f"{expected[1]} x {expected[0]}; correct width and height, or use the images that were annotated"
+            )
+        return {
+            "image": torch.from_numpy(image).permute(2, 0, 1),
+            "height": height,
+            "width": width,
+            "image_id": int(self.table.arrays["image_ids"][self._images[index]]),
+            "file_name": str(path),
+            "annotations": self.annotations(index),
+        }
+
+    def _used_images(self, present: np.ndarray) -> np.ndarray:
+        arrays = self.table.arrays
+        usable = ~arrays["crowd"]
+        if self.masks:
+            usable &= present
+        before = np.concatenate([[0], np.cumsum(usable)])[arrays["image_offsets"]]
+        used = np.flatnonzero(np.diff(before))
+        if not len(used):
+            raise DataError(f"{self.json_file} has no image with an object; add annotations or set skip_empty=False")
+        return used
+
+    def _log(self, without_mask: int) -> None:
+        skipped = {
+            why: f"{count} {why} (annotations {', '.join(map(str, ids))}{', ...' if count > len(ids) else ''})"
+            for why, (count, ids) in self.table.skipped.items()
+        }
+        if without_mask:
+            skipped["mask"] = f"{without_mask} objects without a mask"
+        if len(self) < len(self.table):
+            skipped["empty"] = f"{len(self.table) - len(self)} images without objects"
+        logger.log(
+            logging.WARNING if self.table.skipped or without_mask else logging.INFO,
+            "%s: %d images, %d objects, %d classes%s",
+            self.json_file,
+            len(self),
+            self.table.num_objects - without_mask,
+            len(self.categories),
+            f"; left out: {', '.join(skipped.values())}" if skipped else "",
+        )
+
+
+@run_constant
+def class_names(json_file: str | os.PathLike[str]) -> list[str]:
+    """Class names of a COCO json in the order of the contiguous class index."""
+    return list(load_table(json_file).categories.names)
+
+
+@run_constant
+def count_classes(json_file: str | os.PathLike[str]) -> int:
+    """Number of classes of a COCO json: ``num_classes`` of a detector trained on it."""
+    return len(load_table(json_file).categories)

@@ -1,0 +1,215 @@
+"""Parsing and checking a COCO json."""
+
+from __future__ import annotations
+
+import gc
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any, NoReturn
+
+import numpy as np
+import orjson
+
+from pe_dense.data.annotations import AnnotationTable
+from pe_dense.data.coco_segmentations import SegmentationArrays
+from pe_dense.data.errors import DataError
+from pe_dense.structures import Categories
+
+BAD_BOX = "boxes of zero or negative size"
+NOT_FINITE = "boxes with NaN or infinite numbers"
+OUTSIDE = "boxes wholly outside their image"
+
+
+def parse_coco(path: Path) -> AnnotationTable:
+    """Read a COCO json into flat arrays, checking everything that training relies on.
+
+    Boxes are clipped to the image; objects whose box is empty, not finite or wholly outside and polygons with fewer
+    than three points are left out and counted in ``skipped``.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        DataError: if the file is not json or not such a json that its objects can be trusted.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"annotation file {path} does not exist; set json_file to a COCO-format json")
+    with _no_garbage_collection():
+        content = _load(path)
+        _check_top_level(content, path)
+        categories = _categories(content["categories"], path)
+        arrays, index_of = _images(content["images"], path)
+        annotations = content["annotations"]
+        del content
+        table, kept = _objects(annotations, index_of, categories, arrays["image_sizes"], path)
+        skipped = table.pop("skipped")
+        arrays.update(table)
+        masks = SegmentationArrays(path, arrays["image_sizes"])
+        for row, (number, image) in enumerate(zip(kept.tolist(), arrays.pop("image_of").tolist())):
+            masks.add(row, image, int(arrays["ids"][row]), annotations[number].get("segmentation"))
+            annotations[number] = None  # its memory is free for the arrays
+        arrays.update(masks.finish(arrays["ids"]))
+    return AnnotationTable(path, categories, {**skipped, **masks.skipped}, arrays)
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Millions of new containers would start the collector again and again; none of them is garbage."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _load(path: Path) -> Any:
+    text = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        try:  # Python's own parser takes NaN and Infinity, which many scripts write
+            return json.loads(text)
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise DataError(
+                f"{path} is not valid json: {error}; it is perhaps cut short ({len(text):,} bytes), copy it again"
+            ) from None
+
+
+def _check_top_level(content: Any, path: Path) -> None:
+    if isinstance(content, list):
+        raise DataError(f"{path} is a list, not a COCO data set; it looks like a results file, give the ground truth")
+    for field in ("images", "annotations", "categories"):
+        if not isinstance(content, dict) or not isinstance(content.get(field), list):
+            raise DataError(f"{path} has no list '{field}'; a COCO json has images, annotations and categories")
+
+
+def _categories(rows: list[Any], path: Path) -> Categories:
+    for number, row in enumerate(rows):
+        if not isinstance(row, dict) or not isinstance(row.get("id"), int):
+            raise DataError(
+                f"{path}: category number {number} has no integer 'id'; give each category an id and a name"
+            )
+    if not rows:
+        raise DataError(f"{path} has no categories; give each class an entry with an id and a name")
+    try:
+        return Categories.from_json(rows)
+    except ValueError as error:
+        raise DataError(f"{path}: {error}") from None
+
+
+def _images(rows: list[Any], path: Path) -> tuple[dict[str, np.ndarray], dict[int, int]]:
+    index_of: dict[int, int] = {}
+    sizes = np.zeros((len(rows), 2), dtype=np.int32)
+    names: list[bytes] = []
+    for number, row in enumerate(rows):
+        if not isinstance(row, dict) or not isinstance(row.get("id"), int) or isinstance(row["id"], bool):
+            raise DataError(f"{path}: image number {number} has no integer 'id'; give each image its own")
+        if index_of.setdefault(row["id"], number) != number:
+            raise DataError(f"{path}: image id {row['id']} appears more than once; give each image its own")
+        names.append(_file_name(row, path))
+        size = row.get("height"), row.get("width")
+        if size != (None, None):
+            if not all(isinstance(s, int) and 0 < s < 2**31 for s in size):
+                raise DataError(
+                    f"{path}: image id {row['id']} has height, width {size}; write both in pixels or neither"
+                )
+            sizes[number] = np.array(size)
+    arrays: dict[str, np.ndarray] = {
+        "image_ids": np.fromiter(index_of, dtype=np.int64, count=len(rows)),
+        "image_sizes": sizes,
+        "names": np.frombuffer(b"".join(names), dtype=np.uint8),
+        "name_offsets": np.cumsum([0, *map(len, names)], dtype=np.int64),
+    }
+    return arrays, index_of
+
+
+def _file_name(row: dict[str, Any], path: Path) -> bytes:
+    name = row.get("file_name")
+    if not isinstance(name, str) or not name:
+        raise DataError(f"{path}: image id {row['id']} has no 'file_name'; write its path below the image root")
+    leaves = name.startswith(("/", "\\")) or ".." in name or ":" in name
+    if leaves and (
+        PurePosixPath(name).is_absolute() or PureWindowsPath(name).anchor or ".." in PureWindowsPath(name).parts
+    ):
+        raise DataError(
+            f"{path}: file_name '{name}' of image id {row['id']} leaves the image root; write a path below the root"
+        )
+    return name.encode()
+
+
+def _objects(
+    rows: list[Any], index_of: dict[int, int], categories: Categories, sizes: np.ndarray, path: Path
+) -> tuple[dict[str, Any], np.ndarray]:
+    """Arrays of the objects that stay, in image order, and their numbers in the json's list."""
+    contiguous = categories.contiguous
+    try:
+        image = np.array([index_of[row["image_id"]] for row in rows], dtype=np.int64)
+        classes = np.array([contiguous[row["category_id"]] for row in rows], dtype=np.int32)
+        boxes = np.array([row["bbox"] for row in rows], dtype=np.float64).reshape(len(rows), 4)
+        ids = np.array([row.get("id", -1 - number) for number, row in enumerate(rows)], dtype=np.int64)
+        crowd = np.array([row.get("iscrowd") or 0 for row in rows], dtype=np.float32) != 0
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        _explain(rows, index_of, categories, path, error)
+    boxes, faults = _clip_boxes(boxes, sizes[image] if len(rows) else np.zeros((0, 2), dtype=np.int32))
+    skipped = {why: (int(bad.sum()), ids[bad][:3].tolist()) for why, bad in faults.items() if bad.any()}
+    kept = np.flatnonzero(~np.any(list(faults.values()), axis=0))
+    kept = kept[np.argsort(image[kept], kind="stable")]
+    table: dict[str, Any] = {
+        "image_offsets": np.searchsorted(image[kept], np.arange(len(sizes) + 1)),
+        "image_of": image[kept],
+        "ids": ids[kept],
+        "boxes": boxes[kept].astype(np.float32),
+        "classes": classes[kept],
+        "crowd": crowd[kept],
+        "skipped": skipped,
+    }
+    return table, kept
+
+
+def _clip_boxes(boxes: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """XYWH to XYXY, clipped where the image's size is known; and which are useless, by reason."""
+    finite = np.isfinite(boxes).all(axis=1)
+    boxes = np.where(finite[:, None], boxes, 0)
+    empty = finite & (boxes[:, 2:] <= 0).any(axis=1)
+    corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
+    limits = np.where(sizes > 0, sizes, np.inf)[:, [1, 0, 1, 0]]
+    clipped = np.clip(corners, 0, limits)
+    outside = finite & ~empty & (clipped[:, 2:] <= clipped[:, :2]).any(axis=1)
+    return clipped, {NOT_FINITE: ~finite, BAD_BOX: empty, OUTSIDE: outside}
+
+
+def _explain(
+    rows: list[Any], index_of: dict[int, int], categories: Categories, path: Path, error: Exception
+) -> NoReturn:
+    """Find the first annotation that could not be read and say what is wrong with it."""
+    for number, row in enumerate(rows):
+        if not isinstance(row, dict):
+            raise DataError(f"{path}: annotation number {number} is not an object") from None
+        name = f"{path}: annotation id {row['id']}" if "id" in row else f"{path}: annotation number {number}"
+        for field in ("image_id", "category_id", "bbox"):
+            if field not in row:
+                raise DataError(f"{name} has no '{field}'; add it or remove the annotation") from None
+        _explain_values(row, name, index_of, categories)
+    raise DataError(f"{path}: annotations cannot be read: {error}") from error
+
+
+def _explain_values(row: dict[str, Any], name: str, index_of: dict[int, int], categories: Categories) -> None:
+    for field, known in (("image_id", index_of), ("category_id", categories.contiguous)):
+        value = row[field]
+        if not isinstance(value, int) or value not in known:
+            where = "images" if field == "image_id" else "categories"
+            raise DataError(
+                f"{name} has {field} {value!r}, which is not in '{where}'; add it there or remove it"
+            ) from None
+    try:
+        numbers = np.array(row["bbox"], dtype=np.float64)
+    except (TypeError, ValueError):
+        numbers = np.zeros(0)
+    if numbers.shape != (4,):
+        raise DataError(f"{name} has bbox {row['bbox']!r}; write four numbers: x, y, width, height in pixels") from None
+    if not isinstance(row.get("id", 0), int):
+        raise DataError(f"{name} has an id that is not an integer; number the annotations") from None
+    if row.get("iscrowd", 0) not in (0, 1):
+        raise DataError(f"{name} has iscrowd {row['iscrowd']!r}; write 0 or 1") from None

@@ -1,0 +1,63 @@
+"""Which images make up which batch."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+class TrainSampler:
+    """An endless stream of images, shuffled anew each epoch, cut into batches.
+
+    Everything follows from (seed, step): nothing has to be replayed to continue at a step. Batch ``s`` covers the
+    positions ``s * batch_size`` to ``(s + 1) * batch_size - 1`` of the stream; process ``rank`` takes its consecutive
+    share.
+
+    Args:
+        num_images: size of the data set.
+        batch_size: images per step over all processes.
+        seed: not negative.
+        rank, world_size: this process and the number of processes.
+
+    Raises:
+        ValueError: if there is no image, the seed is negative, or the processes cannot share a batch evenly.
+    """
+
+    def __init__(self, num_images: int, batch_size: int, seed: int = 0, rank: int = 0, world_size: int = 1) -> None:
+        if num_images < 1:
+            raise ValueError("the training data set has no images; check json_file and skip_empty")
+        if seed < 0:
+            raise ValueError(f"seed {seed} is negative; give 0 or more")
+        if batch_size < 1 or batch_size % world_size:
+            raise ValueError(
+                f"batch_size {batch_size} is the number of images per step over all processes and must be a positive "
+                f"multiple of their number, {world_size}"
+            )
+        self.num_images = num_images
+        self.seed = seed
+        self.batch_size = batch_size
+        self.share = batch_size // world_size
+        self.first = rank * self.share
+        self._epoch = -1
+        self._order = np.zeros(0, dtype=np.int64)
+
+    def positions(self, step: int) -> range:
+        """Stream positions of this process's share of batch ``step``."""
+        start = step * self.batch_size + self.first
+        return range(start, start + self.share)
+
+    def image(self, position: int) -> int:
+        """Index of the image at a stream position."""
+        epoch, place = divmod(position, self.num_images)
+        if epoch != self._epoch:
+            self._order = np.random.default_rng((self.seed, 0, epoch)).permutation(self.num_images)
+            self._epoch = epoch
+        return int(self._order[place])
+
+    def generator(self, position: int) -> np.random.Generator:
+        """Random numbers for the augmentation of the image at a stream position."""
+        return np.random.default_rng((self.seed, 1, position))
+
+
+def shard(num_images: int, rank: int, world_size: int) -> range:
+    """Consecutive images of process ``rank``: each image goes to exactly one process, sizes differ by at most one."""
+    return range(num_images * rank // world_size, num_images * (rank + 1) // world_size)
