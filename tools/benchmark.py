@@ -1,0 +1,58 @@
+"""Measure speed and memory against well-known implementations doing the same job.
+
+Every ratio is taken within one run, from medians of interleaved repeats; above 1 is better than the other side.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+SECTIONS = ("backbone", "data", "evaluation")
+# Page faults of freshly mapped memory dominate timings on small machines; these keep memory with the process.
+STEADY = {"MALLOC_MMAP_THRESHOLD_": "4294967296", "MALLOC_TRIM_THRESHOLD_": "17179869184"}
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="example:\n  python tools/benchmark.py --sections backbone data --output output/benchmark.json",
+    )
+    parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=list(SECTIONS), help="what to measure")
+    parser.add_argument("--quick", action="store_true", help="smaller sizes and fewer repeats: a trial, not a result")
+    parser.add_argument("--output", type=Path, help="also write the rows as JSON to this file")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse()
+    if any(os.environ.get(k) != v for k, v in STEADY.items()):
+        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **STEADY})
+    rows = []
+    for name in args.sections:
+        rows += importlib.import_module(f"benchmarks.{name}").run(args.quick)
+    table = Table("what", "against", "ours", "theirs", "unit", "ratio", "target", "note")
+    for row in rows:
+        reached = "green" if row["target"] is None or row["ratio"] >= row["target"] else "red"
+        numbers = [f"{row[k]:.4g}" for k in ("ours", "theirs")]
+        target = "-" if row["target"] is None else f"{row['target']:.2f}"
+        table.add_row(
+            row["what"], row["against"], *numbers, row["unit"], f"[{reached}]{row['ratio']:.2f}[/]", target, row["note"]
+        )
+    Console().print(table)
+    if args.output:
+        args.output.parent.mkdir(parents=True, exist_ok=True)
+        args.output.write_text(json.dumps(rows, indent=2) + "\n")
+        print(f"rows written to {args.output}")
+
+
+if __name__ == "__main__":
+    main()
