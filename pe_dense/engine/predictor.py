@@ -1,4 +1,112 @@
-"""stub"""
+"""Predictions for single images, from a checkpoint alone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Union
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pe_dense.config import instantiate
+from pe_dense.data import Transform, read_image, transform_image
+from pe_dense.engine.checkpoint import inference_weights, load_checkpoint, load_weights
+from pe_dense.engine.run import config_of_checkpoint, without_pretrained
+from pe_dense.engine.settings import pick_device
+from pe_dense.engine.trainer import autocast
+from pe_dense.structures import Categories, Instances
+
+ImageLike = Union[str, "os.PathLike[str]", np.ndarray, Tensor]
+"""A file, an H x W x 3 uint8 RGB array, or a 3 x H x W uint8 RGB tensor."""
 
 
-class Predictor: ...
+class Predictor:
+    """Image in, objects out: ``Predictor.from_checkpoint(path)("street.jpg").boxes``.
+
+    Args:
+        model: a detector; is put on ``device`` and into evaluation mode.
+        transforms: what the model's test images go through.
+        categories: names of the model's classes, None if unknown.
+        device: see :func:`pick_device`.
+        score_threshold: objects below it are left out.
+        precision: "fp32" or "bf16".
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        transforms: Sequence[Transform] = (),
+        categories: Categories | None = None,
+        device: torch.device | str = "auto",
+        score_threshold: float = 0.0,
+        precision: str = "fp32",
+    ) -> None:
+        self.device = pick_device(str(device))
+        self.model = model.to(self.device).eval()
+        self.transforms = list(transforms)
+        self.categories = categories
+        self.score_threshold = score_threshold
+        self.precision = precision
+
+    @classmethod
+    def from_checkpoint(
+        cls, path: str | Path, device: torch.device | str = "auto", score_threshold: float = 0.0
+    ) -> Predictor:
+        """Model, test transforms and class names from a checkpoint; averaged weights when it has them.
+
+        Raises:
+            FileNotFoundError: if the file does not exist.
+            CheckpointError: if it is not a checkpoint of this project.
+        """
+        saved = load_checkpoint(path)
+        cfg = without_pretrained(config_of_checkpoint(saved))
+        model = instantiate(cfg.model)
+        load_weights(model, inference_weights(saved), path)
+        categories = Categories.from_json(saved["categories"]) if saved["categories"] is not None else None
+        transforms = instantiate(cfg.dataloader.test.transforms)
+        return cls(model, transforms, categories, device, score_threshold, cfg.train.get("precision", "fp32"))
+
+    def __call__(self, image: ImageLike) -> Instances:
+        """Objects of one image, on the CPU, in the image's own pixels.
+
+        Raises:
+            TypeError: if an array or tensor has another shape or type than :data:`ImageLike` says.
+            FileNotFoundError, DataError: if a file is missing or cannot be decoded.
+        """
+        return self.predict_batch([image])[0]
+
+    @torch.no_grad()
+    def predict_batch(self, images: Sequence[ImageLike]) -> list[Instances]:
+        """Objects of several images in one forward pass; see :meth:`__call__`."""
+        samples = [self._sample(image) for image in images]
+        if not samples:
+            return []
+        with autocast(self.device, self.precision):
+            outputs = self.model(samples)
+        found: list[Instances] = [output["instances"].to("cpu") for output in outputs]
+        return [f if f.scores is None else f[f.scores >= self.score_threshold] for f in found]
+
+    def _sample(self, image: ImageLike) -> dict[str, Any]:
+        tensor = _as_tensor(image)
+        height, width = (int(side) for side in tensor.shape[1:])
+        name = os.fspath(image) if isinstance(image, (str, os.PathLike)) else ""
+        pixels = transform_image(tensor, self.transforms).to(self.device)
+        return {"image": pixels, "height": height, "width": width, "image_id": 0, "file_name": name}
+
+
+def _as_tensor(image: ImageLike) -> Tensor:
+    if isinstance(image, (str, os.PathLike)):
+        return read_image(image)
+    if isinstance(image, np.ndarray):
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+            raise TypeError(
+                f"expected an H x W x 3 uint8 RGB array, got {image.shape} {image.dtype}; "
+                f"give the image's path to have any file format converted"
+            )
+        return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+    if isinstance(image, Tensor):
+        return image
+    raise TypeError(f"expected a path, an H x W x 3 array or a 3 x H x W tensor, got {type(image).__name__}")

@@ -21,7 +21,7 @@ class MultiStepSchedule:
 
     A milestone takes effect at the first step that is not before it. The released ViTDet recipes are
     ``milestones=[59000, 63916], unit="steps", warmup_steps=90`` (36 epochs) and
-    ``[122916, 133159], "steps", 187.5`` (75 epochs).
+    ``[122916, 133159], "steps", 187.4997`` (75 epochs; 250 warm-up steps shrunk by 138281 / 184375).
 
     Attributes:
         milestones: where the rate drops, ascending, in ``unit``.

@@ -11,7 +11,7 @@ from pe_dense.engine.schedules import CosineSchedule, MultiStepSchedule
 
 @pytest.mark.parametrize(
     ("name", "total", "milestones", "warmup"),
-    [("coco36", 66375, [59000, 63916], 90), ("coco75", 138281, [122916, 133159], 187.5)],
+    [("coco36", 66375, [59000, 63916], 90), ("coco75", 138281, [122916, 133159], 250 * 138281 / 184375)],
 )
 def test_released_recipes(fixtures: Path, name: str, total: int, milestones: list[float], warmup: float) -> None:
     data = np.load(fixtures / "pe" / "ops_d1.npz")
