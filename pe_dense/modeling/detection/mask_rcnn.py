@@ -30,9 +30,6 @@ class MaskRCNN(nn.Module):
         square_size: if set, batches are padded to at least this many pixels on both sides.
     """
 
-    pixel_mean: Tensor
-    pixel_std: Tensor
-
     def __init__(
         self,
         backbone: nn.Module,
@@ -47,9 +44,9 @@ class MaskRCNN(nn.Module):
         self.proposal_generator = proposal_generator
         self.roi_heads = roi_heads
         self.square_size = square_size
-        # known from the config: not part of a checkpoint, and real numbers also in a model on the meta device
-        for name, value in (("pixel_mean", pixel_mean), ("pixel_std", pixel_std)):
-            self.register_buffer(name, torch.tensor(value, dtype=torch.float32).view(-1, 1, 1), persistent=False)
+        # numbers rather than buffers, so that a model built on the meta device keeps them
+        self.pixel_mean = tuple(float(v) for v in pixel_mean)
+        self.pixel_std = tuple(float(v) for v in pixel_std)
 
     @property
     def num_classes(self) -> int:
@@ -59,7 +56,7 @@ class MaskRCNN(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where the model lies."""
-        return self.pixel_mean.device
+        return next(self.parameters()).device
 
     def forward(self, samples: Sequence[dict[str, Any]]) -> dict[str, Tensor] | list[dict[str, Any]]:
         """Train on, or predict for, a batch.
@@ -88,18 +85,22 @@ class MaskRCNN(nn.Module):
 
     def preprocess(self, samples: Sequence[dict[str, Any]]) -> ImageBatch:
         """Move the images to the model's device, normalise them and pad them with zeros."""
-        images = [s["image"].to(self.device, non_blocking=True).float() for s in samples]
-        images = [(i - self.pixel_mean) / self.pixel_std for i in images]
+        device = self.device
+        mean, std = (
+            torch.tensor(v).view(-1, 1, 1).to(device, non_blocking=True) for v in (self.pixel_mean, self.pixel_std)
+        )
+        images = [(s["image"].to(device, non_blocking=True).float() - mean) / std for s in samples]
         divisor = int(getattr(self.backbone, "size_divisibility", 1))
         return ImageBatch.from_images(images, divisor=divisor, square=self.square_size)
 
     def targets(self, samples: Sequence[dict[str, Any]]) -> Targets:
         """Ground truth of a batch on the model's device."""
+        device = self.device
         instances: list[Instances] = []
         for sample in samples:
             found = sample.get("instances")
             if found is None:
                 name = sample.get("file_name", sample.get("image_id", "a sample"))
                 raise ValueError(f"{name}: training needs 'instances' (may be empty); call model.eval() to predict")
-            instances.append(found.to(self.device, non_blocking=True))
+            instances.append(found.to(device, non_blocking=True))
         return Targets.from_instances(instances, with_masks=self.roi_heads.mask_head is not None)
