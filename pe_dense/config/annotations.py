@@ -89,6 +89,8 @@ def describe(hint: Any) -> str:
         return " | ".join(describe(part) for part in parts)
     if parts[0] is type(None):
         return "None"
+    if typing.get_origin(parts[0]) is Literal:
+        return f"Literal[{', '.join(repr(option) for option in typing.get_args(parts[0]))}]"
     if inspect.isclass(parts[0]) and not typing.get_args(parts[0]):
         return parts[0].__name__
     text = re.sub(r"\b(?:[A-Za-z_]\w*\.)+(?=[A-Za-z_])", "", str(parts[0]))
@@ -183,7 +185,7 @@ def _type_fits(given: Any, hint: Any) -> bool:
     if given_class is Literal or wanted is Literal:
         given_class = type(typing.get_args(given)[0]) if given_class is Literal else given_class
         wanted = type(typing.get_args(hint)[0]) if wanted is Literal else wanted
-    if not inspect.isclass(given_class) or not inspect.isclass(wanted):
+    if given_class in (Any, object) or not inspect.isclass(given_class) or not inspect.isclass(wanted):
         return True
     if given_class is int and wanted is float:
         return True

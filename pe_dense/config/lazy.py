@@ -17,7 +17,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.base import Container
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 
 from pe_dense.config.errors import ConfigError
 from pe_dense.config.references import display_name, dotted_path, import_dotted, is_code
@@ -79,10 +79,7 @@ def to_plain(value: Any, key: str) -> Any:
     if isinstance(value, PurePath):
         return str(value)
     if is_code(value):
-        try:
-            return {REFERENCE: dotted_path(value)}
-        except ConfigError as error:
-            raise ConfigError(f"{key}: {error}") from error
+        return {REFERENCE: _path_of(value, key)}
     if isinstance(value, Container):
         return _container_to_plain(value, key)
     if isinstance(value, dict):
@@ -115,7 +112,14 @@ def _entry_to_plain(name: Any, value: Any, key: str) -> Any:
         return to_plain(value, here)
     if isinstance(value, DictConfig):
         value = OmegaConf.get_type(value)
-    return dotted_path(value) if is_code(value) else value
+    return _path_of(value, here) if is_code(value) else value
+
+
+def _path_of(value: Any, key: str) -> str:
+    try:
+        return dotted_path(value)
+    except ConfigError as error:
+        raise ConfigError(f"{key}: {error}") from error
 
 
 def stored(node: Any, key: Any) -> Any:
@@ -157,11 +161,10 @@ def read(node: Any, key: Any) -> Any:
     try:
         return node[key]
     except OmegaConfBaseException as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(
-            f"{full_key(node, key)}: cannot resolve {stored(node, key)!r}: {reason}; "
-            "a recipe must define, or import, every name it refers to"
-        ) from error
+        text = f"{full_key(node, key)}: cannot resolve {stored(node, key)!r}: {str(error).splitlines()[0]}"
+        if isinstance(error, InterpolationKeyError):
+            text += "; a recipe must define, or import, every name it refers to"
+        raise ConfigError(text) from error
 
 
 def is_list(value: object) -> bool:
@@ -188,7 +191,11 @@ def load_code(value: Any) -> Any:
     if is_code(value):
         return value
     key = TARGET if is_call(value) else REFERENCE
-    path = _entry_to_plain(TARGET, stored(value, key), "")
+    path = stored(value, key)
+    if isinstance(path, DictConfig):
+        path = OmegaConf.get_type(path)
+    if is_code(path):
+        return path
     if not isinstance(path, str):
         raise ConfigError(f"{full_key(value, key)}: expected a dotted path, got {path!r}")
     try:

@@ -59,14 +59,16 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> DictConfig:
 
 
 def _require_file(path: Path) -> None:
-    if path.suffix not in _SUFFIXES:
-        raise ConfigError(f"{path}: a config file ends in .py, .yaml or .yml")
     if path.is_file():
+        if path.suffix not in _SUFFIXES:
+            raise ConfigError(f"{path}: a config file ends in .py, .yaml or .yml")
         return
+    if path.is_dir():
+        raise ConfigError(f"{path} is a folder; give one of the config files in it")
     if not path.parent.is_dir():
         raise ConfigFileNotFoundError(f"config file {path} does not exist: there is no folder '{path.parent}'")
     names = sorted(p.name for p in path.parent.iterdir() if p.suffix in _SUFFIXES)
-    hint = did_you_mean(path.name, names) or (f"; files there: {', '.join(names)}" if names else "")
+    hint = did_you_mean(path.name, names) or (f"; files there: {', '.join(names[:10])}" if names else "")
     raise ConfigFileNotFoundError(f"config file {path} does not exist{hint}")
 
 
@@ -123,7 +125,7 @@ class _Executor:
         """
         namespace: dict[str, Any] = {
             "__name__": f"<config {path.stem}>",
-            "__file__": str(path),
+            "__file__": os.path.abspath(path),
             "__builtins__": {**vars(builtins), "__import__": self._import},
         }
         self._stack.append(path.resolve())
@@ -150,7 +152,7 @@ class _Executor:
         if level == 0:
             return builtins.__import__(name, globals, locals, fromlist or (), 0)
         importer = Path((globals or {})["__file__"])
-        folder = importer.resolve().parent
+        folder = importer.parent
         for _ in range(level - 1):
             folder = folder.parent
         target = folder.joinpath(*name.split(".")) if name else folder
@@ -163,7 +165,8 @@ class _Executor:
         """``from .file import a, b``"""
         path = _relative_to_cwd(path)
         if path.resolve() in self._stack:
-            raise ConfigError(f"imports itself through '{statement}' ({path})")
+            chain = " -> ".join(p.name for p in [*self._stack, path])
+            raise ConfigError(f"circular import of '{statement}': {chain}")
         namespace = self.execute(path)
         for name in names:
             if name != "*" and name not in namespace:
@@ -172,7 +175,7 @@ class _Executor:
                     f"cannot import '{name}' from '{statement}': {path} has no such name{did_you_mean(name, public)}"
                 )
         module = ModuleType(statement)
-        vars(module).update({name: _as_node(value) for name, value in namespace.items()})
+        vars(module).update({name: _as_node(name, value) for name, value in namespace.items()})
         return module
 
     def _folder_module(self, folder: Path, statement: str, names: Sequence[str]) -> ModuleType:
@@ -192,9 +195,9 @@ class _Executor:
         return module
 
 
-def _as_node(value: Any) -> Any:
+def _as_node(name: str, value: Any) -> Any:
     """Imported dicts become nodes, so that a recipe edits them by attribute."""
-    return make_node(to_plain(value, "")) if isinstance(value, dict) else value
+    return make_node(to_plain(value, name)) if isinstance(value, dict) and not name.startswith("_") else value
 
 
 def _relative_to_cwd(path: Path) -> Path:

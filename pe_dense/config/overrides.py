@@ -78,7 +78,7 @@ def _apply(cfg: DictConfig, override: str) -> list[str]:
 def _assign(cfg: DictConfig, path: list[str], value: Any, add: bool) -> list[str]:
     node, key = _find(cfg, path, create=add)
     found = _lookup(node, key)
-    current = read(node, found) if found is not None else None
+    current = stored(node, found) if found is not None else None
     if _merges(value) and isinstance(current, DictConfig) and not is_reference(current):
         return [name for sub, item in value.items() for name in _assign(cfg, [*path, str(sub)], item, add)]
     if found is not None or (is_list(node) and add and key == str(len(node))):

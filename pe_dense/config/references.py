@@ -38,6 +38,8 @@ def dotted_path(target: object) -> str:
         module, qualname = owner.__module__, f"{owner.__qualname__}.{target.__name__}"
     else:
         module, qualname = getattr(target, "__module__", None) or "", getattr(target, "__qualname__", "")
+    if inspect.ismethod(target) and not inspect.isclass(owner):
+        raise ConfigError(f"'{target.__qualname__}' of an object cannot be used in a config; use a function instead")
     remedy = "define it at the top level of an importable module, because a saved config names it by its path"
     if "<lambda>" in qualname:
         raise ConfigError(f"a lambda ({module}) cannot be used in a config; {remedy}")
@@ -65,7 +67,7 @@ def import_dotted(path: str) -> Any:
     for position, part in enumerate(rest):
         if not hasattr(found, part):
             owner = ".".join(parts[: len(parts) - len(rest) + position])
-            raise ConfigError(f"cannot import '{path}': '{owner}' has no '{part}'{did_you_mean(part, vars(found))}")
+            raise ConfigError(f"cannot import '{path}': '{owner}' has no '{part}'{did_you_mean(part, dir(found))}")
         found = getattr(found, part)
     return found
 

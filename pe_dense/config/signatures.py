@@ -37,8 +37,7 @@ class TargetSignature:
 
     def hint(self, name: str) -> Any:
         """Annotation of a parameter, or Any."""
-        hint = self.hints.get(name, Any)
-        return typing.Optional[hint] if name in self.optional_none and hint is not Any else hint  # noqa: UP045
+        return self.hints.get(name, Any)
 
 
 def signature_of(target: Callable[..., Any]) -> TargetSignature:

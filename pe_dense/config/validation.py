@@ -21,6 +21,7 @@ from pe_dense.config.lazy import (
     keys_of,
     load_code,
     read,
+    stored,
 )
 from pe_dense.config.references import display_name, is_code
 from pe_dense.config.signatures import TargetSignature, signature_of
@@ -66,12 +67,12 @@ class _Checker:
     def __init__(self) -> None:
         self.errors: dict[str, None] = {}  # a dict, because a node reached twice reports once
         self._active: list[int] = []
-        self._done: set[int] = set()
+        self._done: dict[int, Any] = {}  # keeps the nodes alive, so that no id is used twice
 
     def visit(self, node: Any, provided: Collection[str] = ()) -> None:
         if not isinstance(node, Container) or id(node) in self._done or node._is_none():
             return
-        self._done.add(id(node))
+        self._done[id(node)] = node
         self._active.append(id(node))
         signature = self._check_call(node, provided) if is_call(node) else None
         if signature is None and is_reference(node):
@@ -136,7 +137,9 @@ class _Checker:
             self._add(f"{full_key(node)}: a '{REFERENCE}' node has no other keys, got {listing(keys_of(node))}")
 
     def check_type(self, node: Any, key: Any, signature: TargetSignature) -> None:
-        """Compare one argument with its annotation."""
+        """Compare one argument with its annotation; None fits where it is the default, whatever the annotation says."""
+        if key in signature.optional_none and stored(node, key) is None:
+            return
         self._compare(node, key, signature.hint(str(key)), f"for argument '{key}' of {signature.name}")
 
     def _compare(self, node: Any, key: Any, hint: Any, purpose: str) -> None:
