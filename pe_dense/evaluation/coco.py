@@ -1,0 +1,127 @@
+"""COCO's twelve numbers for boxes and for masks (https://cocodataset.org/#detection-eval)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import hotcoco
+import numpy as np
+
+from pe_dense.evaluation.detections import Detections, Row
+from pe_dense.evaluation.ground_truth import TASKS, GroundTruth
+from pe_dense.evaluation.json_file import paused_gc, read_json
+
+logger = logging.getLogger(__name__)
+
+
+def evaluate_coco_results(
+    json_file: str | Path,
+    results: str | Path | Sequence[Row],
+    tasks: Sequence[str] | None = TASKS,
+    max_detections: int = 100,
+) -> dict[str, float]:
+    """Score saved results over all images of the ground truth, as COCO's own server does.
+
+    Args:
+        json_file: COCO-format ground truth.
+        results: a results json, or its rows: ``{"image_id", "category_id", "bbox", "score", "segmentation"}``.
+        tasks: of "bbox" and "segm"; None takes what the ground truth and the results both have.
+        max_detections: highest number of detections per image and class that counts.
+
+    Returns:
+        Percentages, for each task "bbox/AP", "bbox/AP50", "bbox/AP75", "bbox/APs", "bbox/APm", "bbox/APl", "bbox/AR1",
+        "bbox/AR10", "bbox/AR100", "bbox/ARs", "bbox/ARm", "bbox/ARl" and "bbox/AP-<class>"; NaN where the ground truth
+        has no such object.
+
+    Raises:
+        FileNotFoundError: if a file does not exist.
+        ValueError: if a file is malformed, or the results are of another data set.
+    """
+    source = "results"
+    with paused_gc():
+        if isinstance(results, str | Path):
+            source = f"results {results}"
+            rows = read_json(results, "results")
+            if not isinstance(rows, list):
+                raise ValueError(f"{source}: a COCO results file is a list of rows, this is a {type(rows).__name__}")
+        else:
+            rows = list(results)
+        truth = GroundTruth.from_json(json_file, tasks)
+        detections = Detections.from_rows(rows, truth, source, masks="segm" in truth.tasks)
+        del rows
+    return score(truth, detections, optional_tasks=tasks is None, max_detections=max_detections, source=source)
+
+
+def score(
+    truth: GroundTruth,
+    detections: Detections,
+    image_index: np.ndarray | None = None,
+    optional_tasks: bool = False,
+    max_detections: int = 100,
+    source: str = "results",
+) -> dict[str, float]:
+    """The metrics of :func:`evaluate_coco_results` for every task of ``truth``.
+
+    Args:
+        truth: ground truth.
+        detections: what to score.
+        image_index: positions of the images to score among ``truth.image_ids``; None for all.
+        optional_tasks: leave "segm" out where the detections have no masks, instead of raising.
+        max_detections: see :func:`evaluate_coco_results`.
+        source: where the detections come from, for messages.
+
+    Raises:
+        ValueError: if masks are to be scored and there are none, or ``max_detections`` is not positive.
+    """
+    if max_detections < 1:
+        raise ValueError(f"max_detections must be at least 1, not {max_detections}")
+    if not len(detections):
+        logger.warning("%s: there are no detections", source)
+    metrics: dict[str, float] = {}
+    for task in truth.tasks:
+        if task == "segm" and len(detections) and detections.rles is None:
+            if optional_tasks:
+                continue
+            raise ValueError(f"{source}: there is no 'segmentation' for segm; evaluate with tasks=('bbox',)")
+        numbers = _score_task(truth, detections, task, image_index, max_detections)
+        metrics.update({f"{task}/{name}": value for name, value in numbers.items()})
+    return metrics
+
+
+def _score_task(
+    truth: GroundTruth, detections: Detections, task: str, image_index: np.ndarray | None, max_detections: int
+) -> dict[str, float]:
+    evaluation = hotcoco.COCOeval(truth.coco, detections.coco(truth, task), task)
+    limits = sorted({min(n, max_detections) for n in (1, 10, max_detections)})
+    evaluation.params.max_dets = limits
+    if image_index is not None:
+        evaluation.params.img_ids = (np.unique(image_index) + 1).tolist()
+    evaluation.evaluate()
+    evaluation.accumulate()
+    curves = evaluation.eval
+    assert curves is not None  # set by accumulate()
+    # IoU x recall x class x area x limit, and the same without recall; -1 where there is no ground truth
+    precision, recall = np.asarray(curves["precision"]), np.asarray(curves["recall"])
+
+    metrics = {
+        "AP": _mean(precision[:, :, :, 0, -1]),
+        "AP50": _mean(precision[0, :, :, 0, -1]),
+        "AP75": _mean(precision[5, :, :, 0, -1]),
+    }
+    sizes = (("s", 1), ("m", 2), ("l", 3))
+    metrics.update({f"AP{label}": _mean(precision[:, :, :, area, -1]) for label, area in sizes})
+    metrics.update({f"AR{limit}": _mean(recall[:, :, 0, i]) for i, limit in enumerate(limits)})
+    metrics.update({f"AR{label}": _mean(recall[:, :, area, -1]) for label, area in sizes})
+    names = truth.categories.names
+    for k, (name, json_id) in enumerate(zip(names, truth.categories.ids)):
+        label = name if names.count(name) == 1 else f"{name} ({json_id})"
+        metrics[f"AP-{label}"] = _mean(precision[:, :, k, 0, -1])
+    return metrics
+
+
+def _mean(values: np.ndarray) -> float:
+    """Mean in percent over the entries that exist."""
+    present = values[values > -1]
+    return float(present.mean()) * 100 if present.size else float("nan")

@@ -1,0 +1,40 @@
+"""Metrics as text."""
+
+from pe_dense.evaluation import format_results
+
+
+def coco_metrics(classes, tasks=("bbox", "segm")):
+    names = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1")
+    metrics = {f"{t}/{n}": 40 + i + 0.125 for t in tasks for i, n in enumerate(names)}
+    metrics.update({f"{t}/AP-class {k}": float(k) for t in tasks for k in range(classes)})
+    metrics["bbox/APs"] = float("nan")
+    return metrics
+
+
+def test_summary_and_few_classes():
+    text = format_results(coco_metrics(2))
+    assert text.splitlines()[0].split() == ["task", "AP", "AP50", "AP75", "APs", "APm", "APl"]
+    assert text.splitlines()[2].split() == ["bbox", "40.12", "41.12", "42.12", "-", "44.12", "45.12"]
+    assert text.splitlines()[-1].split() == ["class", "1", "1.00", "1.00"]
+
+
+def test_many_classes_fit_the_terminal():
+    for classes in (7, 80, 365):
+        text = format_results(coco_metrics(classes))
+        assert max(map(len, text.splitlines())) <= 100
+        assert all(f"class {k} " in text for k in range(classes))
+    assert len(text.splitlines()) < 365 / 2
+
+
+def test_class_names_with_slashes_and_great_length():
+    text = format_results({"bbox/AP": 1.0, "bbox/AP-cup/glass": 2.0, "bbox/AP-" + "x" * 90: 3.0})
+    assert "cup/glass" in text
+    assert "…" in text
+    assert max(map(len, text.splitlines())) <= 100
+
+
+def test_metrics_of_other_protocols():
+    text = format_results({"depth/rmse": 0.3, "depth/delta1": 0.9, "loss": 2.0})
+    assert "rmse" in text
+    assert "0.30" in text
+    assert "loss" in text
