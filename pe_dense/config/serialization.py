@@ -111,8 +111,7 @@ def format_config(cfg: Any) -> str:
     Raises:
         ConfigError: if an interpolation cannot be resolved or a target cannot be imported.
     """
-    lines = _tree(cfg)
-    return "\n".join(lines) + "\n" if lines else ""
+    return "\n".join(_tree(cfg))
 
 
 def _dump(plain: Any) -> str:

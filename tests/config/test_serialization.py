@@ -119,6 +119,6 @@ def test_format_is_a_resolved_tree(cfg):
         "odd: Odd\n"
         "  items: 3\n"
         "3:\n"
-        "  int: key\n"
+        "  int: key"
     )
-    assert format_config(cfg.model.backbone) == "embed_dim: 8\nnorm_layer: <BatchNorm2d>\n"
+    assert format_config(cfg.model.backbone) == "embed_dim: 8\nnorm_layer: <BatchNorm2d>"
