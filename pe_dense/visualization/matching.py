@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
+import orjson
 from pycocotools import mask as coco_mask
 
 from pe_dense.structures import Categories
@@ -100,6 +102,25 @@ class Comparison:
         return self.truth_status.count("wrong class")
 
 
+def read_results(path: str | Path) -> list[dict[str, Any]]:
+    """Rows of a COCO results file.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is not a json list.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"results file {path} does not exist; give the coco_instances_results.json of a run")
+    try:
+        rows = orjson.loads(path.read_bytes())
+    except orjson.JSONDecodeError as error:
+        raise ValueError(f"{path} is not valid json ({error}); evaluate again to write it anew") from None
+    if not isinstance(rows, list):
+        raise ValueError(f"{path} is not a list of detections; give a file in COCO's results format")
+    return rows
+
+
 def group_results(results: Sequence[Mapping[str, Any]], dataset: AnnotatedImages, threshold: float) -> list[Detected]:
     """Rows of a COCO results file as detections per item of the data set.
 
@@ -176,9 +197,8 @@ def compare(index: int, file_name: str, truth: Objects, detected: Detected, min_
             partner[(partner < 0) & in_crowd] = -2
     detected_status = [_detection_status(row, int(p), same) for row, p in enumerate(partner)]
     truth_status: list[Status] = ["ignored" if crowd else "missed" for crowd in truth.crowd]
-    for row, match in enumerate(partner.tolist()):
-        if match >= 0:
-            truth_status[match] = detected_status[row]
+    for row in np.flatnonzero(partner >= 0):
+        truth_status[partner[row]] = detected_status[row]
     return Comparison(index, file_name, truth, detected, truth_status, detected_status, np.maximum(partner, -1))
 
 

@@ -1,0 +1,67 @@
+"""What a loader feeds to a model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pe_dense.visualization.canvas import as_rgb, enlarge
+from pe_dense.visualization.dense import depth_to_rgb, overlay_sem_seg
+from pe_dense.visualization.instances import draw_instances
+from pe_dense.visualization.sheets import contact_sheet
+
+_MIN_SIDE = 640
+
+
+def draw_sample(sample: Mapping[str, Any], names: Sequence[str] | None = None) -> list[np.ndarray]:
+    """Pictures of one sample: the image with its instances, then depth and semantic labels if it has them."""
+    image, instances = sample["image"], sample.get("instances")
+    if instances is None:
+        pictures = [enlarge(as_rgb(image), _MIN_SIDE)[0]]
+    else:
+        pictures = [draw_instances(image, instances, names, min_side=_MIN_SIDE)]
+    if sample.get("depth") is not None:
+        pictures.append(depth_to_rgb(sample["depth"]))
+    if sample.get("sem_seg") is not None:
+        pictures.append(overlay_sem_seg(image, sample["sem_seg"]))
+    return pictures
+
+
+def visualize_batches(
+    batches: Iterable[Sequence[Mapping[str, Any]]],
+    output: str | Path,
+    names: Sequence[str] | None = None,
+    num: int = 16,
+    cell: int = 480,
+) -> int:
+    """Draw the first samples that a loader yields on one contact sheet.
+
+    Args:
+        batches: lists of samples.
+        output: picture file.
+        names: class names by contiguous index.
+        num: how many samples; fewer if the loader ends before.
+        cell: width of each picture.
+
+    Returns:
+        Number of samples drawn.
+
+    Raises:
+        ValueError: if the loader yields nothing or ``num`` is not positive.
+    """
+    if num < 1:
+        raise ValueError(f"visualize_batches: num is {num}; it must be at least 1")
+    pictures, titles, count = [], [], 0
+    for sample in islice(chain.from_iterable(batches), num):
+        count += 1
+        height, width = sample["image"].shape[-2:]
+        for picture in draw_sample(sample, names):
+            pictures.append(picture)
+            objects = f", {len(sample['instances'])} objects" if sample.get("instances") is not None else ""
+            titles.append(f"{Path(sample['file_name']).name}: {width} x {height}{objects}")
+    contact_sheet(pictures, titles, cell=cell, path=output)
+    return count

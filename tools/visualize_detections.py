@@ -1,0 +1,64 @@
+#!/usr/bin/env python
+"""Draw ground truth beside the detections of a COCO results file, with the errors marked."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+EXAMPLES = """examples:
+  python tools/visualize_detections.py --json-file datasets/scenes/annotations/instances_val.json \\
+      --image-root datasets/scenes/val --results output/x/inference/coco_instances_results.json --output errors.png
+  python tools/visualize_detections.py --json-file J --image-root D --results R --output folder --sort name --num 0
+"""
+
+
+def main() -> int:
+    """Parse the command line and write the pictures; 0, or 2 after an error of the user's."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--json-file", required=True, type=Path, metavar="J", help="COCO-format ground truth")
+    parser.add_argument("--image-root", required=True, type=Path, metavar="DIR", help="folder of its images")
+    parser.add_argument("--results", required=True, type=Path, metavar="R", help="detections, COCO results format")
+    parser.add_argument(
+        "--output", required=True, type=Path, metavar="DIR_OR_PNG",
+        help="a .png or .jpg file: one contact sheet; else a folder: one picture per image",
+    )  # fmt: skip
+    parser.add_argument("--score-threshold", type=float, default=0.5, metavar="S", help="lowest score (default: 0.5)")
+    parser.add_argument(
+        "--sort", choices=("error", "score", "name"), default="error",
+        help="most errors (missed, false or of wrong class at IoU 0.5) first, highest mean score first, "
+        "or by file name (default: error)",
+    )  # fmt: skip
+    parser.add_argument("--num", type=int, default=12, metavar="N", help="how many images, 0 for all (default: 12)")
+    parser.add_argument("--contact-sheet", action="store_true", help="also write contact_sheet.png into the folder")
+    args = parser.parse_args()
+    from pe_dense.data import CocoDataset
+    from pe_dense.launch import user_message
+    from pe_dense.visualization import visualize_detections
+    from pe_dense.visualization.matching import read_results
+
+    try:
+        written = visualize_detections(
+            CocoDataset(args.json_file, args.image_root),
+            read_results(args.results),
+            args.output,
+            score_threshold=args.score_threshold,
+            sort=args.sort,
+            num=args.num,
+            sheet=args.contact_sheet,
+        )
+    except Exception as error:
+        message = user_message(error)
+        if message is None:
+            raise
+        sys.stderr.write(f"error: {message}\n")
+        return 2
+    sys.stdout.write("".join(f"{path}\n" for path in written))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
