@@ -95,12 +95,24 @@ class MaskRCNN(nn.Module):
 
     def targets(self, samples: Sequence[dict[str, Any]]) -> Targets:
         """Ground truth of a batch on the model's device."""
-        device = self.device
-        instances: list[Instances] = []
-        for sample in samples:
-            found = sample.get("instances")
-            if found is None:
-                name = sample.get("file_name", sample.get("image_id", "a sample"))
-                raise ValueError(f"{name}: training needs 'instances' (may be empty); call model.eval() to predict")
-            instances.append(found.to(device, non_blocking=True))
+        instances = [self._checked(s).to(self.device, non_blocking=True) for s in samples]
         return Targets.from_instances(instances, with_masks=self.roi_heads.mask_head is not None)
+
+    def _checked(self, sample: dict[str, Any]) -> Instances:
+        """A training sample's instances."""
+        found: Instances | None = sample.get("instances")
+        if found is None:
+            raise ValueError(f"{_name(sample)}: training needs 'instances', maybe empty; or call model.eval()")
+        if len(found) and found.classes is not None and found.classes.device.type == "cpu":  # a GPU would have to wait
+            highest = int(found.classes.max())
+            if highest >= self.num_classes:
+                raise ValueError(
+                    f"{_name(sample)}: an object has class index {highest} but the model has num_classes="
+                    f"{self.num_classes}; set the model's num_classes to the data set's number of categories"
+                )
+        return found
+
+
+def _name(sample: dict[str, Any]) -> str:
+    """What to call a sample in an error."""
+    return str(sample.get("file_name", sample.get("image_id", "a sample")))

@@ -146,7 +146,7 @@ class RegionHeads(nn.Module):
         if self.mask_head is None or self.mask_pooler is None:
             return {}
         foreground = samples.foreground(self.num_classes)
-        # The second wait for the device in a training step: the mask head is too costly to run on background too.
+        # Picking rows waits for the device, but running the mask head on background as well would cost more.
         image, slot = foreground.nonzero(as_tuple=True)
         pooled = self.mask_pooler(levels, samples.boxes[image, slot], image)
         logits = self.mask_head(pooled, samples.classes[image, slot])

@@ -155,7 +155,7 @@ class RPN(nn.Module):
     ) -> Proposals:
         """The best boxes of each image after non-maximum suppression within each level.
 
-        The one wait for the device is inside torchvision's NMS.
+        In a training step, the device is waited for only here, inside torchvision's NMS, and by the mask branch.
 
         Args:
             anchors: per level, N x 4.

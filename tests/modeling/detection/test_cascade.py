@@ -3,8 +3,8 @@ import torch
 
 from pe_dense.layers.box_coder import BoxCoder
 from pe_dense.modeling.detection import BoxHead, BoxPredictor, CascadeROIHeads, Matcher, ROIHeads, ROIPooler
-from tests.modeling.detection.conftest import make_sample
-from tests.modeling.detection.test_roi_heads import SIZES, proposals, pyramid, truth
+
+from .helpers import SIZES, make_sample, proposals, pyramid, truth
 
 WEIGHTS = ((10, 10, 5, 5), (20, 20, 10, 10), (30, 30, 15, 15))
 
@@ -66,9 +66,7 @@ def test_the_pyramid_gets_a_third_of_the_gradient():
     boxes, image = proposals().boxes[0], torch.zeros(20, dtype=torch.int64)
     direct = cascade.box_predictors[0](cascade.box_heads[0](cascade.box_pooler(levels, boxes, image)))[0].sum()
     scaled = cascade._run_stage(0, levels, boxes, image)[0].sum()
-    torch.testing.assert_close(
-        torch.autograd.grad(scaled, levels[0])[0] * 3, torch.autograd.grad(direct, levels[0])[0]
-    )
+    torch.testing.assert_close(torch.autograd.grad(scaled, levels[0])[0] * 3, torch.autograd.grad(direct, levels[0])[0])
 
 
 def test_setup_errors():

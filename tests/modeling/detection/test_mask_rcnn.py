@@ -4,7 +4,7 @@ import pickle
 import pytest
 import torch
 
-from tests.modeling.detection.conftest import make_sample
+from .helpers import make_sample
 
 
 def batch(masks=True):
@@ -48,6 +48,9 @@ def test_training_samples_must_be_complete(tiny):
         model([first, second])
     with pytest.raises(ValueError, match="with_masks=False"):
         model(batch(masks=False))
+    first["instances"].classes[0] = 3
+    with pytest.raises(ValueError, match="0: an object has class index 3 but the model has num_classes=3"):
+        model([first])
 
 
 @torch.no_grad()
@@ -118,10 +121,11 @@ def test_a_few_steps_lower_the_loss(tiny, cascade):
     model, samples = tiny(cascade), batch()
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
     history = []
-    for _ in range(40):
-        loss = sum(model(samples).values())
+    for _ in range(30):
+        losses = model(samples)
         optimizer.zero_grad()
-        loss.backward()
+        sum(losses.values()).backward()
         optimizer.step()
-        history.append(loss.item())
-    assert sum(history[-5:]) < 0.7 * sum(history[:5])
+        # the box losses of a cascade's later stages rise at first: they see more and more objects
+        history.append(sum(v.item() for k, v in losses.items() if "box_reg" not in k))
+    assert sum(history[-5:]) < 0.6 * sum(history[:5])

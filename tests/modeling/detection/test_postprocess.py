@@ -34,7 +34,7 @@ def test_agrees_with_torchvision():
 
 
 def test_shared_boxes_limits_and_empty_results():
-    boxes, logits, deltas, image = predictions()
+    boxes, logits, _, image = predictions()
     probs = logits.softmax(1)[:, :-1]
     shared = select_detections(boxes[:, None], probs, image, SIZES, 0.05, 0.5, 7)
     repeated = select_detections(boxes[:, None].expand(-1, 4, 4), probs, image, SIZES, 0.05, 0.5, 7)

@@ -8,7 +8,8 @@ from pe_dense.modeling.backbone import FeaturePyramid, PerceptionEncoder
 from pe_dense.modeling.detection import build_mask_rcnn
 from pe_dense.modeling.detection.released import from_detectron2, load_released, to_detectron2
 from pe_dense.structures import Instances
-from tests.modeling.detection.conftest import box_masks
+
+from .helpers import box_masks
 
 LEVELS = ("p2", "p3", "p4", "p5", "p6")
 CLOSE = {"atol": 1e-4, "rtol": 1e-5}

@@ -3,10 +3,10 @@ import torch
 
 from pe_dense.layers.box_coder import BoxCoder
 from pe_dense.modeling.detection import BoxHead, BoxPredictor, MaskHead, Matcher, ROIHeads, ROIPooler
-from pe_dense.modeling.detection.regions import Proposals, Targets
+from pe_dense.modeling.detection.regions import Targets
 from pe_dense.structures import Instances
 
-SIZES = [(60, 64), (64, 40)]
+from .helpers import SIZES, proposals, pyramid, truth
 
 
 def make_heads(**options):
@@ -15,28 +15,6 @@ def make_heads(**options):
         ROIPooler(7), BoxHead(8, 7, [8], [16]), BoxPredictor(16, 3, BoxCoder((10, 10, 5, 5))), Matcher([0.5], [0, 1]),
         **options,
     )  # fmt: skip
-
-
-def pyramid():
-    generator = torch.Generator().manual_seed(1)
-    return {f"p{i}": torch.randn(2, 8, 64 // 2**i, 64 // 2**i, generator=generator) for i in (2, 3, 4, 5)}
-
-
-def proposals(count=20, used=(20, 5)):
-    generator = torch.Generator().manual_seed(2)
-    boxes = torch.rand(2, count, 4, generator=generator) * 20
-    boxes[..., 2:] += boxes[..., :2] + 5
-    valid = torch.arange(count) < torch.tensor(used)[:, None]
-    return Proposals(boxes * valid[..., None], torch.zeros(2, count), valid)
-
-
-def truth(masks=False, crowd=None):
-    boxes = torch.tensor([[5.0, 5, 30, 40], [20, 10, 60, 50]])
-    bitmaps = torch.rand(2, *SIZES[0]) > 0.5 if masks else None
-    first = Instances(SIZES[0], boxes, classes=torch.tensor([2, 0]), masks=bitmaps, crowd=crowd)
-    none = torch.zeros(0, *SIZES[1], dtype=torch.bool) if masks else None
-    second = Instances(SIZES[1], torch.zeros(0, 4), classes=torch.zeros(0).long(), masks=none)
-    return Targets.from_instances([first, second], with_masks=masks)
 
 
 def test_sampling_adds_the_objects_and_keeps_slots_apart():
