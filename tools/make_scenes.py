@@ -1,35 +1,43 @@
+#!/usr/bin/env python
 """Write the embedded data set: small textured scenes with boxes, masks, depth, semantic labels and videos."""
 
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
-from pe_dense.data.scenes import write_scenes
+EXAMPLES = """example:
+  python tools/make_scenes.py --output datasets/scenes --train 400 --val 100 --size 192 --seed 0
+"""
 
 
-def main() -> None:
-    """Parse the command line and write the data set."""
+def main() -> int:
+    """Parse the command line and write the data set; 0, or 2 after an error of the user's."""
     parser = argparse.ArgumentParser(
-        description=__doc__,
-        epilog="example:  python tools/make_scenes.py --output datasets/scenes --train 400 --val 100",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--output", type=Path, required=True, help="folder to write into")
-    parser.add_argument("--train", type=int, default=400, help="training images")
-    parser.add_argument("--val", type=int, default=100, help="validation images")
-    parser.add_argument("--size", type=int, default=192, help="height and width of the images in pixels")
-    parser.add_argument("--videos", type=int, default=4, help="videos of 24 frames")
-    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same bytes")
-    parser.add_argument("--processes", type=int, default=1, help="worker processes; does not change the result")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to write into")
+    parser.add_argument("--train", type=int, default=400, metavar="N", help="training images (default: 400)")
+    parser.add_argument("--val", type=int, default=100, metavar="N", help="validation images (default: 100)")
+    parser.add_argument("--size", type=int, default=192, metavar="PX", help="height and width (default: 192)")
+    parser.add_argument("--videos", type=int, default=4, metavar="N", help="videos of 24 frames (default: 4)")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="same seed, same bytes (default: 0)")
+    parser.add_argument(
+        "--processes", type=int, default=1, metavar="N", help="worker processes; no effect on the result (default: 1)"
+    )
     args = parser.parse_args()
+    from pe_dense.data.scenes import write_scenes
+
     try:
         paths = write_scenes(**vars(args))
-    except ValueError as error:
-        parser.error(str(error))
-    print(f"wrote {args.train} + {args.val} images and {args.videos} videos below {paths.root}")
-    print(f"training json: {paths.train_json}\nvalidation json: {paths.val_json}")
+    except (ValueError, OSError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    sys.stdout.write(f"wrote {args.train} + {args.val} images and {args.videos} videos below {paths.root}\n")
+    sys.stdout.write(f"training json: {paths.train_json}\nvalidation json: {paths.val_json}\n")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -97,14 +97,14 @@ def _height_at(picture: np.ndarray, width: int) -> int:
 
 
 def _fit(picture: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Scale into width x height, shape kept, centred on the background colour."""
+    """Scale into width x height, shape kept, at the top middle of the background colour."""
     scale = min(width / picture.shape[1], height / picture.shape[0])
     w, h = (max(1, min(limit, round(side * scale))) for limit, side in zip((width, height), picture.shape[1::-1]))
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
     resized = picture if (h, w) == picture.shape[:2] else cv2.resize(picture, (w, h), interpolation=method)
     tile = np.full((height, width, 3), _BACKGROUND, dtype=np.uint8)
-    y, x = (height - h) // 2, (width - w) // 2
-    tile[y : y + h, x : x + w] = resized
+    x = (width - w) // 2
+    tile[:h, x : x + w] = resized
     return tile
 
 

@@ -1,0 +1,74 @@
+"""Reading and plotting metrics.jsonl."""
+
+import json
+import logging
+
+import cv2
+import pytest
+
+from pe_dense.visualization import plot_run, read_metrics
+
+
+def write_run(folder, steps=40):
+    folder.mkdir(parents=True)
+    lines = []
+    for step in range(0, steps, 2):
+        parts = {"loss_cls": 1 / (step + 1), "loss_mask": 0.5}
+        lines.append(
+            {"step": step, "epoch": step / 10, "loss": sum(parts.values()), **parts, "lr": 0.1, "step_time": 1}
+        )
+        if step % 10 == 8:
+            lines.append({"step": step, "epoch": step / 10, "bbox/AP": step, "bbox/AP50": 2 * step, "bbox/AP-a b/c": 1})
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return folder
+
+
+def test_training_and_evaluation_lines_are_told_apart(tmp_path):
+    run = read_metrics(write_run(tmp_path / "first"))
+    assert run.name == "first"
+    assert [r["step"] for r in run.training] == list(range(0, 40, 2))
+    assert [r["bbox/AP"] for r in run.evaluation] == [8, 18, 28, 38]
+
+
+def test_resumed_steps_count_once_and_a_cut_line_is_left_out(tmp_path, caplog):
+    path = write_run(tmp_path / "run") / "metrics.jsonl"
+    with path.open("a") as file:
+        file.write('{"step": 30, "loss": 77.0}\n{"step": 32, "lo')
+    with caplog.at_level(logging.WARNING):
+        run = read_metrics(path.parent)
+    assert [r["loss"] for r in run.training if r["step"] == 30] == [77.0]
+    assert len(run.training) == 20
+    assert "last line is incomplete" in caplog.text
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_plot(tmp_path, count):
+    runs = [write_run(tmp_path / name / "same") for name in "ab"[:count]]
+    path = plot_run(runs, tmp_path / "out" / "curves.png")
+    assert cv2.imread(str(path)).std() > 5
+
+
+def test_plot_of_a_run_that_has_just_begun(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"step": 0, "loss": NaN}\n')
+    assert plot_run(tmp_path, tmp_path / "curves.png").is_file()
+
+
+def test_errors_name_the_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"metrics\.jsonl does not exist"):
+        read_metrics(tmp_path)
+    path = tmp_path / "metrics.jsonl"
+    path.write_text("")
+    with pytest.raises(ValueError, match="has no record"):
+        read_metrics(tmp_path)
+    path.write_text('{"step": 1}\nnonsense\n{"step": 2}\n')
+    with pytest.raises(ValueError, match=r"metrics\.jsonl, line 2"):
+        read_metrics(path)
+
+
+def test_tool(tmp_path, run_tool, capsys):
+    run = write_run(tmp_path / "run")
+    assert run_tool("plot_run", run, "--output", tmp_path / "curves.svg") == 0
+    assert (tmp_path / "curves.svg").read_text().startswith("<?xml")
+    assert run_tool("plot_run", tmp_path / "none", "--output", tmp_path / "curves.png") == 2
+    assert "none does not exist" in capsys.readouterr().err
+    assert run_tool("plot_run", run, "--output", tmp_path / "curves.xyz") == 2
