@@ -102,7 +102,7 @@ class MaskRCNN(nn.Module):
         """A training sample's instances."""
         found: Instances | None = sample.get("instances")
         if found is None:
-            raise ValueError(f"{_name(sample)}: training needs 'instances', maybe empty; or call model.eval()")
+            raise ValueError(f"{_name(sample)}: training needs 'instances', which may be empty; or call model.eval()")
         if len(found) and found.classes is not None and found.classes.device.type == "cpu":  # a GPU would have to wait
             highest = int(found.classes.max())
             if highest >= self.num_classes:

@@ -3,7 +3,7 @@ import torch
 
 from pe_dense.layers.box_coder import BoxCoder
 from pe_dense.modeling.detection import BoxHead, BoxPredictor, MaskHead, Matcher, ROIHeads, ROIPooler
-from pe_dense.modeling.detection.regions import Targets
+from pe_dense.modeling.detection.regions import Proposals, Targets
 from pe_dense.structures import Instances
 
 from .helpers import SIZES, proposals, pyramid, truth
