@@ -59,7 +59,6 @@ def main() -> int:
     if arguments.eval_only and arguments.resume:
         parser.error("--eval-only and --resume exclude each other")
     from pe_dense.config import format_config, load_config
-    from pe_dense.engine import RunInterrupted
     from pe_dense.launch import launch, user_message
 
     try:
@@ -71,9 +70,6 @@ def main() -> int:
             arguments.overrides.append("train.device=cpu")
         backend = "nccl" if arguments.num_gpus is not None else "gloo" if arguments.num_procs is not None else None
         launch(run, arguments.num_gpus or arguments.num_procs or 1, (arguments,), backend)
-    except RunInterrupted as error:
-        sys.stderr.write(f"{error}\n")
-        return int(error.code or 1)
     except Exception as error:
         message = user_message(error)
         if message is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import math
 import time
@@ -140,10 +141,10 @@ class Trainer:
         terms = dict(zip(losses, numbers))
         self.values = {"loss": sum(terms.values()), **terms, "grad_norm": numbers[-1]}
         self.loss_names = ["loss", *terms]
-        healthy = all(math.isfinite(number) for number in numbers)
-        unhealthy, stop = dist.max_over_processes([float(not healthy), float(self.stop.received)])
-        if unhealthy:
-            self._stop_non_finite(batch, rng, healthy)
+        unhealthy = not all(math.isfinite(number) for number in numbers)
+        unhealthy_anywhere, stop = dist.max_over_processes([float(unhealthy), float(self.stop.received)])
+        if unhealthy_anywhere:
+            self._stop_non_finite(batch, rng)
         if self.settings.clip_norm is not None:
             clip_grads_with_norm_(self.parameters, self.settings.clip_norm, norm)
         self.optimizer.step()
@@ -178,9 +179,11 @@ class Trainer:
             return self.parallel.no_sync()
         return nullcontext()
 
-    def _stop_non_finite(self, batch: list[Sample], rng: RngState, healthy: bool) -> None:
+    def _stop_non_finite(self, batch: list[Sample], rng: RngState) -> None:
         report = None
-        if not healthy:
+        # the averaged gradient is bad in every process: the loss, if it is bad too, tells in which one it began
+        innocent = dist.gather_objects(math.isfinite(self.values["loss"]))
+        if not innocent[dist.rank()] or all(innocent):
             path = Path(self.settings.output_dir) / f"nonfinite_step_{self.step + 1:08d}_rank{dist.rank()}.pt"
             save_replay(path, self.step + 1, batch, rng, self.model.state_dict())
             terms = ", ".join(f"{k} = {v:g}" for k, v in self.values.items())
@@ -195,13 +198,16 @@ class Trainer:
         saver = next((hook for hook in self.hooks if isinstance(hook, CheckpointHook)), None)
         if saver is not None:
             saver.save(self)
-        raise RunInterrupted(number, f"stopped after step {self.step}; continue with --resume")
+        message = f"stopped after step {self.step} of {self.total_steps}; continue with --resume"
+        if dist.is_main():
+            logger.warning("%s", message)
+        raise RunInterrupted(number, message)
 
     def state_dict(self) -> dict[str, Any]:
         """All of a checkpoint. Called by every process, as the generators' states of all are gathered."""
         return {
             "format": FORMAT,
-            "model": self.model.state_dict(),
+            "model": dict(self.model.state_dict()),
             "ema": self.ema.state_dict() if self.ema is not None else None,
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
@@ -224,5 +230,10 @@ def to_device(sample: Sample, device: torch.device) -> Sample:
 def _in_parallel(model: nn.Module, device: torch.device) -> nn.Module:
     if dist.world_size() == 1:
         return model
+    # buffers are constants here; the argument that says so got another name in later versions of PyTorch
+    known = inspect.signature(DistributedDataParallel).parameters
+    sync_buffers: dict[str, Any] = {
+        "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers": False
+    }
     devices = [device.index] if device.type == "cuda" else None
-    return DistributedDataParallel(model, device_ids=devices, broadcast_buffers=False, gradient_as_bucket_view=True)
+    return DistributedDataParallel(model, device_ids=devices, gradient_as_bucket_view=True, **sync_buffers)

@@ -104,7 +104,11 @@ def _spawn(fn: Callable[..., Any], num_processes: int, args: Sequence[Any], back
         with _Forwarding(processes):
             while any(p.is_alive() for p in processes) and not any(p.exitcode for p in processes):
                 time.sleep(0.05)
-            _finish(processes)
+            died = _finish(processes)
+        if died is not None:
+            rank, reason = died
+            oom = ": the machine may have run out of memory" if reason == signal.SIGKILL else ""
+            raise LaunchError(f"process {rank} of {num_processes} was ended by {reason.name}{oom}")
         _raise_first(processes, Path(folder))
 
 
@@ -137,20 +141,27 @@ def _carry(error: Exception) -> bytes:
     return carried
 
 
-def _finish(processes: Sequence[BaseProcess]) -> None:
-    """After the first has failed (or all are done): give the others time to leave, then end them."""
+def _finish(processes: Sequence[BaseProcess]) -> tuple[int, signal.Signals] | None:
+    """After the first has failed (or all are done): give the others time to leave, then end them.
+
+    Returns:
+        Rank and signal of a process that was ended from outside, or crashed: then errors of others only follow from it.
+    """
     failed = any(p.exitcode for p in processes)
     # processes that leave by a signal's exit code are all on their way out and may still be writing
     polite = all(p.exitcode in (None, 0, 128 + signal.SIGINT, 128 + signal.SIGTERM) for p in processes)
     deadline = time.monotonic() + (60.0 if polite else 1.0)
     while failed and any(p.is_alive() for p in processes) and time.monotonic() < deadline:
         time.sleep(0.05)
+    deadly = {-number: number for number in (signal.SIGKILL, signal.SIGSEGV, signal.SIGBUS, signal.SIGILL)}
+    died = [(rank, deadly[p.exitcode]) for rank, p in enumerate(processes) if p.exitcode in deadly]
     for end in (BaseProcess.terminate, BaseProcess.kill):
         for process in processes:
             if process.is_alive():
                 end(process)
         for process in processes:
             process.join(_GRACE_SECONDS if end is BaseProcess.terminate else None)
+    return died[0] if died else None
 
 
 def _raise_first(processes: Sequence[BaseProcess], folder: Path) -> None:
@@ -161,16 +172,9 @@ def _raise_first(processes: Sequence[BaseProcess], folder: Path) -> None:
         if carried:
             raise pickle.loads(carried) from cause
         raise cause
-    codes = {rank: p.exitcode for rank, p in enumerate(processes) if p.exitcode}
-    killed = {rank: code for rank, code in codes.items() if code is not None and code < 0}
-    if codes and not killed:
-        raise SystemExit(next(iter(codes.values())))
-    if killed:
-        rank, code = next(iter(killed.items()))
-        raise LaunchError(
-            f"process {rank} of {len(processes)} was ended by {signal.Signals(-code).name}"
-            + (": the machine may have run out of memory" if -code == signal.SIGKILL else "")
-        )
+    codes = [p.exitcode for p in processes if p.exitcode]
+    if codes:
+        raise SystemExit(next((code for code in codes if code > 0), 1))
 
 
 class _Forwarding:

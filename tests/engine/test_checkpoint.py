@@ -79,7 +79,7 @@ class Evil:
 
 def test_files_that_are_not_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(FileNotFoundError, match="checkpoint missing.pt does not exist"):
+    with pytest.raises(FileNotFoundError, match=r"checkpoint missing\.pt does not exist"):
         ckpt.load_checkpoint("missing.pt")
     torch.save({"format": ckpt.FORMAT, "x": Evil()}, "evil.pt")
     Path("evil.pkl").write_bytes(pickle.dumps(Evil()))

@@ -27,9 +27,14 @@ def test_applied_swaps_and_restores_bit_for_bit() -> None:
     with torch.no_grad():
         model.weight.normal_()
     own, average = model.weight.clone(), ema.average["weight"].clone()
-    with pytest.raises(RuntimeError, match="evaluation failed"), ema.applied():
-        assert torch.equal(model.weight, average)
-        raise RuntimeError("evaluation failed")
+
+    def failing_evaluation() -> None:
+        with ema.applied():
+            assert torch.equal(model.weight, average)
+            raise RuntimeError("evaluation failed")
+
+    with pytest.raises(RuntimeError, match="evaluation failed"):
+        failing_evaluation()
     assert torch.equal(model.weight, own)
     assert torch.equal(ema.average["weight"], average)
 

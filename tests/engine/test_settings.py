@@ -36,7 +36,7 @@ def test_bad_values_name_the_key(values: dict[str, Any], message: str) -> None:
 def test_devices() -> None:
     assert pick_device("cpu") == torch.device("cpu")
     assert pick_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
-    with pytest.raises(ValueError, match='train.device "gpu" is not a device'):
+    with pytest.raises(ValueError, match=r'train\.device "gpu" is not a device'):
         TrainSettings("x", steps=1, device="gpu").torch_device()
     with pytest.raises(ValueError, match="asks for GPU 99 but PyTorch finds"):
         pick_device("cuda:99")

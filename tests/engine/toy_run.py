@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from pe_dense.config import LazyCall as L
-from pe_dense.engine import AdamW, MultiStepSchedule, TrainSettings
+from pe_dense.config import load_config
+from pe_dense.engine import AdamW, MultiStepSchedule, TrainSettings, train
+from pe_dense.engine import distributed as dist
 from pe_dense.structures import Categories, Instances
 
 NUM_IMAGES = 12
@@ -86,7 +89,7 @@ class ToyTrainLoader:
             batch = [self.dataset[int(i)] for i in order]
             if number == self.poison:
                 batch[1]["image"] = torch.full((3, 4, 6), math.nan)
-            yield batch
+            yield batch[dist.rank() :: dist.world_size()]
             number += 1
 
 
@@ -101,7 +104,8 @@ class ToyTestLoader:
 
     def __iter__(self) -> Iterator[list[dict[str, Any]]]:
         torch.rand(5)
-        return iter([self.dataset[i]] for i in range(len(self.dataset)))
+        mine = range(dist.rank(), len(self.dataset), dist.world_size())
+        return iter([self.dataset[i]] for i in mine)
 
 
 class ToyEvaluator:
@@ -124,8 +128,10 @@ class ToyEvaluator:
             self.scores.append(float(found.scores[0]))
 
     def evaluate(self) -> dict[str, float]:
+        right = list(chain.from_iterable(dist.gather_objects(self.right)))
+        scores = list(chain.from_iterable(dist.gather_objects(self.scores)))
         return {
-            "bbox/AP": 100 * float(np.mean(self.right)), "bbox/score": 100 * float(np.mean(self.scores)),
+            "bbox/AP": 100 * float(np.mean(right)), "bbox/score": 100 * float(np.mean(scores)),
             "bbox/AP-red": 1.0,
         }  # fmt: skip
 
@@ -151,3 +157,8 @@ def make_config(output_dir: Path, **train: Any) -> DictConfig:
 def weights_of(path: Path) -> dict[str, Tensor]:
     """The trained weights in a checkpoint."""
     return torch.load(path, weights_only=True)["model"]
+
+
+def train_saved_config(path: Path) -> None:
+    """Body of a started process."""
+    train(load_config(path))

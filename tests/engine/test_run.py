@@ -1,0 +1,256 @@
+"""Whole runs of a toy model: training, exact resume, and everything that must be refused."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from omegaconf import DictConfig
+from toy_run import ToyTestLoader, make_config, weights_of
+
+from pe_dense.config import LazyCall as L
+from pe_dense.config import load_config
+from pe_dense.engine import evaluate, load_checkpoint, read_metrics, train
+from pe_dense.engine.checkpoint import CheckpointError, list_checkpoints, step_path
+from pe_dense.engine.interrupt import RunInterrupted
+from pe_dense.engine.resume import RunDirectoryError
+from pe_dense.engine.run import without_pretrained
+from pe_dense.engine.trainer import Trainer
+
+FULL = {"ema_decay": 0.9, "accumulate": 2, "clip_norm": 0.5}
+
+
+def train_until(cfg: DictConfig, step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Train and be stopped by a signal during ``step``."""
+    original = Trainer.train_step
+
+    def with_signal(self: Trainer, batch: Any) -> int:
+        stop = original(self, batch)
+        return 15 if self.step == step else stop
+
+    monkeypatch.setattr(Trainer, "train_step", with_signal)
+    with pytest.raises(RunInterrupted) as stopped:
+        train(cfg)
+    assert stopped.value.code == 143
+    assert f"stopped after step {step}" in str(stopped.value)
+    monkeypatch.undo()
+
+
+def deterministic_lines(path: Path) -> list[dict[str, Any]]:
+    """metrics.jsonl without what is measured in seconds and bytes."""
+    measured = {"data_time", "step_time", "memory_mb"}
+    return [{k: v for k, v in line.items() if k not in measured} for line in read_metrics(path / "metrics.jsonl")]
+
+
+def assert_same(a: Any, b: Any, key: str = "") -> None:
+    """Bit-for-bit equality of nested plain data."""
+    assert type(a) is type(b), key
+    if isinstance(a, dict):
+        assert a.keys() == b.keys(), key
+        for name in a:
+            assert_same(a[name], b[name], f"{key}.{name}")
+    elif isinstance(a, (list, tuple)):
+        assert len(a) == len(b), key
+        for i, (x, y) in enumerate(zip(a, b)):
+            assert_same(x, y, f"{key}.{i}")
+    elif isinstance(a, torch.Tensor):
+        assert torch.equal(a, b), key
+    else:
+        assert a == b, key
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run."""
+    path = tmp_path_factory.mktemp("run") / "out"
+    train(make_config(path, **FULL))
+    return path
+
+
+def test_run_directory(finished: Path) -> None:
+    assert [p.name for p in list_checkpoints(finished / "checkpoints")] == ["step_00000009.pt", "step_00000012.pt"]
+    assert (finished / "log.txt").read_text().count("training 12 steps on cpu") == 1
+    lines = read_metrics(finished / "metrics.jsonl")
+    steps = [line["step"] for line in lines if "loss" in line]
+    assert steps == [2, 4, 6, 8, 10, 12]
+    assert set(lines[0]) == {
+        "step", "epoch", "loss", "loss_cls", "loss_size", "lr", "grad_norm", "data_time", "step_time", "memory_mb",
+    }  # fmt: skip
+    assert lines[0]["loss"] == pytest.approx(lines[0]["loss_cls"] + lines[0]["loss_size"])
+    assert [line["step"] for line in lines if "bbox/AP" in line] == [6, 12]  # every 2 epochs of 3 steps
+    assert any((finished / "tensorboard").iterdir())
+    saved = load_checkpoint(finished / "checkpoints" / "step_00000012.pt")
+    assert saved["step"] == 12
+    assert [c["name"] for c in saved["categories"]] == ["red", "green", "blue"]
+    best = load_checkpoint(finished / "checkpoints" / "best.pt")
+    assert best["optimizer"] is None
+    assert best["metrics"]["bbox/AP"] == max(line["bbox/AP"] for line in lines if "bbox/AP" in line)
+
+
+def test_saved_config_recreates_the_run(finished: Path, tmp_path: Path) -> None:
+    cfg = load_config(finished / "config.yaml", [f"train.output_dir={tmp_path}"])
+    train(cfg)
+    name = "checkpoints/step_00000012.pt"
+    assert_same(weights_of(tmp_path / name), weights_of(finished / name))
+    assert deterministic_lines(tmp_path) == deterministic_lines(finished)
+
+
+@pytest.mark.parametrize("step", [5, 6])
+def test_resume_is_exact(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    """12 steps equal 5 + resume + 7 in weights, averages, optimiser, generators, logged numbers and best.pt."""
+    cfg = make_config(tmp_path, **FULL)
+    train_until(cfg, step, monkeypatch)
+    torch.rand(7)  # what happens in between does not matter
+    results = train(cfg, resume=True)
+    assert results == train(cfg, resume=True)  # resuming a finished run only reports
+    for name in ("step_00000009.pt", "step_00000012.pt", "best.pt"):
+        ours, whole = (load_checkpoint(path / "checkpoints" / name) for path in (tmp_path, finished))
+        for key in ("model", "ema", "optimizer", "rng", "step", "hooks", "metrics"):
+            if key == "hooks":
+                ours[key].get("LogHook", {}).get("sums", {}).update(data_time=0.0, step_time=0.0)
+                whole[key].get("LogHook", {}).get("sums", {}).update(data_time=0.0, step_time=0.0)
+            assert_same(ours.get(key), whole.get(key), f"{name}: {key}")
+    assert deterministic_lines(tmp_path) == deterministic_lines(finished)
+
+
+def test_evaluation_cut_off_by_a_kill_is_made_up_for(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(self: Any, trainer: Trainer) -> None:
+        if trainer.step == 6:
+            raise KeyboardInterrupt
+
+    cfg = make_config(tmp_path, **FULL)
+    monkeypatch.setattr("pe_dense.engine.hooks.EvalHook.after_step", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train(cfg)
+    monkeypatch.undo()
+    train(cfg, resume=True)
+    assert deterministic_lines(tmp_path) == deterministic_lines(finished)
+
+
+def test_resume_from_damaged_checkpoint_uses_the_one_before(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    cfg = make_config(tmp_path, **FULL)
+    train_until(cfg, 8, monkeypatch)
+    newest = step_path(tmp_path / "checkpoints", 8)
+    newest.write_bytes(newest.read_bytes()[:-1000])
+    train(cfg, resume=True)
+    assert "falling back" in caplog.text
+    assert "resuming at step 6 of 12" in caplog.text
+    assert deterministic_lines(tmp_path) == deterministic_lines(finished)
+
+
+def test_resume_without_checkpoint_starts_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        train(make_config(tmp_path, steps=2), resume=True)
+    assert f"nothing to resume in {tmp_path}: starting a new run" in caplog.text
+    assert step_path(tmp_path / "checkpoints", 2).exists()
+
+
+def test_resume_with_other_config_lists_the_keys(tmp_path: Path) -> None:
+    train(make_config(tmp_path, steps=2))
+    changed = make_config(tmp_path, steps=4, log_period=1, keep_last=9)
+    changed.optimizer.lr = 0.5
+    changed.dataloader.train.num_workers = 3
+    with pytest.raises(RunDirectoryError) as caught:
+        train(changed, resume=True)
+    text = str(caught.value)
+    assert "differs in 2 keys (optimizer.lr: 0.02 -> 0.5; train.steps: 2 -> 4)" in text
+    assert "train.init_from=" in text
+
+
+def test_harmless_changes_resume(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    train(make_config(tmp_path, steps=2))
+    with caplog.at_level(logging.INFO):
+        train(make_config(tmp_path, steps=2, log_period=1, keep_last=9), resume=True)
+    assert "changed settings that do not matter: train.keep_last, train.log_period" in caplog.text
+
+
+def test_resume_with_other_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train(make_config(tmp_path, steps=2))
+    monkeypatch.setattr("toy_run.ToyDataset.__len__", lambda self: 11)
+    with pytest.raises(RunDirectoryError, match=r"number of images differ; 12 images there, 11 here"):
+        train(make_config(tmp_path, steps=2), resume=True)
+
+
+def test_fresh_start_into_a_used_directory(finished: Path, tmp_path: Path) -> None:
+    with pytest.raises(RunDirectoryError, match=r"already holds a run.*--resume.*train\.output_dir.*train\.overwrite"):
+        train(make_config(finished, **FULL))
+    train(make_config(tmp_path, steps=4))
+    train(make_config(tmp_path, steps=2, overwrite=True))
+    assert [p.name for p in list_checkpoints(tmp_path / "checkpoints")] == ["step_00000002.pt"]
+    assert [line["step"] for line in read_metrics(tmp_path / "metrics.jsonl")] == [2, 2]
+    assert (tmp_path / "log.txt").read_text().count("training") == 1
+
+
+def test_init_from_starts_at_step_zero_with_the_averaged_weights(finished: Path, tmp_path: Path) -> None:
+    source = finished / "checkpoints" / "step_00000012.pt"
+    cfg = make_config(tmp_path, steps=1, init_from=str(source))
+    cfg.optimizer.lr = 0.0
+    train(cfg)
+    assert_same(weights_of(step_path(tmp_path / "checkpoints", 1)), torch.load(source, weights_only=True)["ema"])
+
+
+def test_pretrained_weights_are_not_read_when_a_checkpoint_replaces_them(finished: Path, tmp_path: Path) -> None:
+    cfg = make_config(tmp_path, steps=1, init_from=str(finished / "checkpoints" / "best.pt"))
+    cfg.model.weights = "PE-Spatial-G14-448"
+    train(cfg)
+    assert evaluate(cfg)["bbox/AP"] >= 0
+    assert cfg.model.weights == "PE-Spatial-G14-448"
+    assert without_pretrained(cfg).model.weights is None
+    saved = load_checkpoint(step_path(tmp_path / "checkpoints", 1))
+    assert "PE-Spatial-G14-448" in saved["config"]
+
+
+def test_evaluate_takes_averaged_weights(finished: Path, tmp_path: Path) -> None:
+    cfg = make_config(finished, **FULL)
+    last = [line for line in read_metrics(finished / "metrics.jsonl") if "bbox/AP" in line][-1]
+    newest = evaluate(cfg, finished / "checkpoints" / "step_00000012.pt")
+    assert newest == {k: v for k, v in last.items() if k not in ("step", "epoch")}
+    best = evaluate(cfg)
+    assert best == load_checkpoint(finished / "checkpoints" / "best.pt")["metrics"]
+    with pytest.raises(FileNotFoundError, match=r"missing\.pt does not exist"):
+        evaluate(cfg, finished / "missing.pt")
+
+
+def test_other_categories_at_evaluation(finished: Path, tmp_path: Path) -> None:
+    cfg = make_config(finished, **FULL)
+    cfg.dataloader.test.dataset.names = ["red", "green", "yellow"]
+    with pytest.raises(CheckpointError, match=r"class 2 is \(3, 'blue'\) there and \(3, 'yellow'\) here"):
+        evaluate(cfg)
+    cfg = make_config(tmp_path, steps=1)
+    cfg.dataloader.test.dataset.names = ["green", "red", "blue"]
+    with pytest.raises(CheckpointError, match=r"dataloader\.train \(3\) and of dataloader\.test \(3\) differ"):
+        train(cfg)
+
+
+def test_num_classes_that_differs_from_the_data(tmp_path: Path) -> None:
+    cfg = make_config(tmp_path, steps=1)
+    cfg.model.num_classes = 80
+    with pytest.raises(CheckpointError, match=r"80 classes but .* 3 categories: set model\.num_classes to 3"):
+        train(cfg)
+
+
+def test_without_evaluator(tmp_path: Path) -> None:
+    cfg = make_config(tmp_path, steps=1)
+    del cfg["evaluator"]
+    assert train(cfg) == {}
+    assert not (tmp_path / "checkpoints" / "best.pt").exists()
+
+
+def test_unknown_best_metric_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    train(make_config(tmp_path, steps=1, best_metric="segm/AP"))
+    assert '"segm/AP" is not among the results (bbox/AP, bbox/score)' in caplog.text
+
+
+def test_config_object_of_the_caller_is_not_changed(tmp_path: Path) -> None:
+    cfg = make_config(tmp_path, steps=1)
+    cfg.evaluator = None
+    cfg.dataloader.test = L(ToyTestLoader)(dataset=cfg.dataloader.train.dataset)
+    before = json.dumps(str(cfg))
+    train(cfg)
+    assert json.dumps(str(cfg)) == before

@@ -1,0 +1,32 @@
+"""Functions that the launch tests start in other processes."""
+
+import os
+import time
+from pathlib import Path
+
+from pe_dense.data import read_image
+from pe_dense.engine import distributed as dist
+
+
+def write_rank(folder: Path, exit_code: int = 0) -> None:
+    ranks = dist.gather_objects(dist.rank())
+    assert dist.broadcast_object(dist.rank()) == 0
+    assert dist.mean_over_processes([float(dist.rank())]) == [(dist.world_size() - 1) / 2]
+    assert dist.max_over_processes([float(dist.rank())]) == [dist.world_size() - 1.0]
+    (folder / f"{dist.rank()}.txt").write_text(f"{ranks} local {dist.local_rank()}")
+    if exit_code:
+        raise SystemExit(exit_code)
+
+
+def fail_in_one(folder: Path, kind: str) -> None:
+    """Rank 1 fails while the others wait for it in a collective."""
+    (folder / f"{os.getpid()}.pid").touch()
+    dist.barrier()
+    if dist.rank() == 1:
+        if kind == "library":
+            read_image("/missing/picture.png")
+        if kind == "killed":
+            os.kill(os.getpid(), 9)
+        raise ZeroDivisionError("a bug in rank 1")
+    dist.barrier()
+    time.sleep(60)

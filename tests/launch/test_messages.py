@@ -1,0 +1,27 @@
+"""Errors for the user, and bugs."""
+
+import pytest
+
+from pe_dense.data import read_image
+from pe_dense.launch import user_message
+
+
+def caught(fn: object, *args: object) -> BaseException:
+    with pytest.raises(Exception) as info:  # noqa: PT011 - any
+        fn(*args)  # type: ignore[operator]
+    return info.value
+
+
+def test_raised_by_the_library_or_by_something_else() -> None:
+    assert user_message(caught(read_image, "/missing.png")).startswith("image /missing.png does not exist")
+    assert user_message(caught(int, "x")) is None
+    assert user_message(caught(lambda: 1 / 0)) is None
+
+
+def test_passed_on_by_a_data_loader_worker() -> None:
+    trace = "Caught ValueError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n"
+    ours = ValueError(
+        trace + f'  File "{read_image.__code__.co_filename}", line 3, in f\n    raise\nValueError: image a: bad\n'
+    )
+    assert user_message(ours) == "image a: bad"
+    assert user_message(ValueError(trace + '  File "/usr/x.py", line 3, in f\n    raise\nValueError: odd\n')) is None
