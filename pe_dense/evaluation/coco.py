@@ -9,7 +9,8 @@ from pathlib import Path
 import hotcoco
 import numpy as np
 
-from pe_dense.evaluation.detections import Detections, Row
+from pe_dense.evaluation.columns import Row
+from pe_dense.evaluation.detections import Detections
 from pe_dense.evaluation.ground_truth import TASKS, GroundTruth
 from pe_dense.evaluation.json_file import paused_gc, read_json
 

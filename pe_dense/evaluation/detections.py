@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from operator import itemgetter
-from typing import Any, NoReturn
+from typing import Any
 
 import hotcoco
 import hotcoco.mask
 import numpy as np
 
+from pe_dense.evaluation.columns import Row, box_column, float_column, int_column, positions
 from pe_dense.evaluation.ground_truth import GroundTruth
 from pe_dense.evaluation.rle import rle_fault, rles_sound
-
-Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -70,11 +68,14 @@ class Detections:
         image_index = _look_up(rows, "image_id", truth.image_ids, truth, source)
         category_ids = np.array(truth.categories.ids, dtype=np.int64)
         class_index = _look_up(rows, "category_id", category_ids, truth, source)
-        scores = _numbers(rows, "score", 1, source)[:, 0]
+        scores = float_column(rows, "score", lambda i: f"{source}: row {i}")
         rles: list[Any] | None = None
         if has_masks or not has_boxes:
             rles = _rles(rows, truth.sizes[image_index], source)
-        boxes = _numbers(rows, "bbox", 4, source) if has_boxes else hotcoco.mask.to_bbox(rles or [])
+        if has_boxes:
+            boxes = box_column(rows, "bbox", lambda i: f"{source}: row {i}")
+        else:
+            boxes = hotcoco.mask.to_bbox(rles or [])
         return cls(image_index, class_index, boxes, scores, rles, boxes_from_masks=not has_boxes)
 
     @classmethod
@@ -112,57 +113,18 @@ class Detections:
         return results
 
 
-def _fail(rows: Sequence[Row], key: str, source: str, valid: str) -> NoReturn:
-    """Find the first row whose ``key`` is missing or not what ``valid`` says, and raise."""
-    checks = {
-        "an integer": lambda v: isinstance(v, int) and not isinstance(v, bool),
-        "a finite number": lambda v: isinstance(v, int | float) and bool(np.isfinite(v)),
-        "4 finite numbers": lambda v: (
-            len(v) == 4 and all(isinstance(x, int | float) for x in v) and bool(np.isfinite(v).all())
-        ),
-    }
-    for index, row in enumerate(rows):
-        if not isinstance(row, Mapping) or key not in row:
-            raise ValueError(f"{source}: row {index} has no '{key}'")
-        value = row[key]
-        if not (hasattr(value, "__len__") if valid.startswith("4") else True) or not checks[valid](value):
-            raise ValueError(f"{source}: row {index} has {key} {value!r}, which is not {valid}")
-    raise ValueError(f"{source}: '{key}' must be {valid} in every row")
-
-
 def _look_up(rows: Sequence[Row], key: str, ids: np.ndarray, truth: GroundTruth, source: str) -> np.ndarray:
     """Position in the ascending ``ids`` of the integer field ``key`` of every row."""
-    try:
-        values = np.array(list(map(itemgetter(key), rows)))
-    except (KeyError, TypeError, ValueError):
-        _fail(rows, key, source, "an integer")
-    if values.dtype.kind != "i" or values.ndim != 1:
-        _fail(rows, key, source, "an integer")
-    index = np.searchsorted(ids, values).clip(max=len(ids) - 1)
-    unknown = np.unique(values[ids[index] != values]).tolist()
-    if unknown:
-        examples = ", ".join(map(str, unknown[:5])) + (", ..." if len(unknown) > 5 else "")
+    values = int_column(rows, key, lambda i: f"{source}: row {i}")
+    index, unknown = positions(values, ids)
+    if len(unknown):
+        strange = np.unique(values[unknown]).tolist()
+        examples = ", ".join(map(str, strange[:5])) + (", ..." if len(strange) > 5 else "")
         raise ValueError(
-            f"{source}: {len(unknown)} values of {key} ({examples}) are not in the ground truth {truth.path}; "
+            f"{source}: {len(strange)} values of {key} ({examples}) are not in the ground truth {truth.path}; "
             "these are results of another data set"
         )
     return index
-
-
-def _numbers(rows: Sequence[Row], key: str, width: int, source: str) -> np.ndarray:
-    """N x ``width`` float64 of the numeric field ``key``."""
-    valid = "a finite number" if width == 1 else f"{width} finite numbers"
-    try:
-        column = list(map(itemgetter(key), rows))
-        if width > 1 and set(map(len, column)) != {width}:
-            _fail(rows, key, source, valid)
-        flat = column if width == 1 else chain.from_iterable(column)
-        values = np.fromiter(flat, dtype=np.float64, count=len(rows) * width).reshape(-1, width)
-    except (KeyError, TypeError, ValueError):
-        _fail(rows, key, source, valid)
-    if not np.isfinite(values).all():
-        _fail(rows, key, source, valid)
-    return values
 
 
 def _rles(rows: Sequence[Row], sizes: np.ndarray, source: str) -> list[Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import hotcoco
 import hotcoco.mask
 import numpy as np
 
+from pe_dense.evaluation.columns import Name, box_column, int_column, positions
 from pe_dense.evaluation.json_file import read_json
 from pe_dense.structures import Categories
 
@@ -23,7 +23,7 @@ TASKS = ("bbox", "segm")
 
 @dataclass(frozen=True)
 class GroundTruth:
-    """Objects of a data set, N objects in M images of K classes.
+    """A data set with M images of K classes.
 
     Attributes:
         path: the json file.
@@ -31,12 +31,9 @@ class GroundTruth:
         tasks: what can be scored, of "bbox" and "segm".
         image_ids: M int64, ascending.
         sizes: M x 2 int64 (height, width); -1 where the json does not tell.
-        image_index: N int64, position of each object's image in ``image_ids``.
-        class_index: N int64, contiguous class index.
-        boxes: N x 4 float64, x, y, width, height.
-        area: N float64, square pixels.
-        crowd: N bool.
-        segmentation: N polygon lists or RLEs, or None when "segm" is not among the tasks.
+        coco: the objects as a hotcoco data set. Images, classes and objects are numbered 1, 2, ... in the order of
+            their ids (objects: of the file). That keeps the order in which COCO's protocol breaks ties, and avoids
+            id 0, for which pycocotools counts a matched object as missed.
     """
 
     path: Path
@@ -44,19 +41,14 @@ class GroundTruth:
     tasks: tuple[str, ...]
     image_ids: np.ndarray
     sizes: np.ndarray
-    image_index: np.ndarray
-    class_index: np.ndarray
-    boxes: np.ndarray
-    area: np.ndarray
-    crowd: np.ndarray
-    segmentation: list[Any] | None
+    coco: hotcoco.COCO
 
     @classmethod
     def from_json(cls, json_file: str | Path, tasks: Sequence[str] | None = TASKS) -> GroundTruth:
         """Read and check a COCO-format json.
 
-        An object without ``area`` gets that of its mask, or of its box where there is no mask; one without ``iscrowd``
-        is no crowd; polygons with fewer than three points are left out with a warning.
+        An object without ``area`` gets that of its mask, or of its box where masks are not scored; one without
+        ``iscrowd`` is no crowd; polygons with fewer than three points are left out with a warning.
 
         Args:
             json_file: COCO-format json.
@@ -67,87 +59,67 @@ class GroundTruth:
             ValueError: if it is not such a json, has no annotations or lacks what a task needs.
         """
         path = Path(json_file)
-        data = read_json(path, "ground truth")
-        for key in ("images", "categories", "annotations"):
-            if not isinstance(data, dict) or not isinstance(data.get(key), list):
-                hint = "; a file without annotations cannot be evaluated against" if key == "annotations" else ""
-                raise ValueError(f"ground truth {path} has no list '{key}': it is not a COCO-format json{hint}")
-        annotations: list[dict[str, Any]] = data["annotations"]
-        if not annotations:
-            raise ValueError(f"ground truth {path} has an empty 'annotations': there is nothing to evaluate against")
-
-        category_ids = _int_column(data["categories"], "id", "category", path)
-        categories = Categories.from_json(data["categories"])
-        image_ids = _int_column(data["images"], "id", "image", path)
-        order = np.argsort(image_ids, kind="stable")
-        images = [data["images"][i] for i in order]
-        image_ids = image_ids[order]
-        if (repeated := image_ids[1:][image_ids[1:] == image_ids[:-1]]).size:
-            raise ValueError(f"ground truth {path} has image id {repeated[0]} more than once")
-
+        data = _read(path)
+        annotations = data["annotations"]
         chosen = _choose_tasks(annotations, tasks, path)
-        image_index = _look_up(annotations, "image_id", image_ids, "image", path)
-        sizes = np.array([[i.get("height", -1), i.get("width", -1)] for i in images], dtype=np.int64).reshape(-1, 2)
-        segmentation = None
-        if "segm" in chosen:
-            segmentation = _segmentations(annotations, sizes[image_index], path)
-        boxes = _boxes(annotations, path) if "bbox" in chosen else np.zeros((len(annotations), 4))
-        return cls(
-            path=path,
-            categories=categories,
-            tasks=chosen,
-            image_ids=image_ids,
-            sizes=sizes,
-            image_index=image_index,
-            class_index=_look_up(annotations, "category_id", np.sort(category_ids), "category", path),
-            boxes=boxes,
-            area=_areas(annotations, boxes, segmentation, sizes[image_index]),
-            crowd=np.array([bool(a.get("iscrowd", 0)) for a in annotations]),
-            segmentation=segmentation,
+        int_column(data["categories"], "id", lambda i: f"ground truth {path}: category {i}")
+        categories = Categories.from_json(data["categories"])
+        image_ids, sizes = _images(data["images"], path)
+
+        def name(index: int) -> str:
+            return f"ground truth {path}: annotation {annotations[index].get('id')}"
+
+        image_index = _look_up(annotations, "image_id", image_ids, name)
+        class_index = _look_up(annotations, "category_id", np.array(categories.ids, dtype=np.int64), name)
+        masks = _segmentations(annotations, sizes[image_index], path) if "segm" in chosen else None
+        boxes = box_column(annotations, "bbox", name) if "bbox" in chosen else np.zeros((len(annotations), 4))
+        coco = hotcoco.COCO.from_arrays(
+            [{"id": i, "height": max(h, 0), "width": max(w, 0)} for i, (h, w) in enumerate(sizes.tolist(), 1)],
+            [{"id": k, "name": label} for k, label in enumerate(categories.names, 1)],
+            image_index + 1,
+            class_index + 1,
+            boxes,
+            area=_areas(annotations, boxes, masks, sizes[image_index]),
+            iscrowd=np.array([bool(a.get("iscrowd", 0)) for a in annotations]),
+            segmentation=masks,
         )
-
-    @cached_property
-    def coco(self) -> hotcoco.COCO:
-        """The same as a hotcoco data set.
-
-        Images, classes and objects are numbered 1, 2, ... in the order of their ids. That keeps the order in which
-        COCO's protocol breaks ties, and avoids id 0, for which pycocotools counts a matched object as missed.
-        """
-        return hotcoco.COCO.from_arrays(
-            [{"id": i, "height": max(h, 0), "width": max(w, 0)} for i, (h, w) in enumerate(self.sizes.tolist(), 1)],
-            [{"id": k, "name": name} for k, name in enumerate(self.categories.names, 1)],
-            self.image_index + 1,
-            self.class_index + 1,
-            self.boxes,
-            area=self.area,
-            iscrowd=self.crowd,
-            segmentation=self.segmentation,
-        )
+        return cls(path, categories, chosen, image_ids, sizes, coco)
 
 
-def _int_column(rows: list[Any], key: str, what: str, path: Path) -> np.ndarray:
-    """The integer field ``key`` of every row."""
-    for row in rows:
-        value = row.get(key) if isinstance(row, dict) else None
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise ValueError(f"ground truth {path}: {what} {key} {value!r} is not an integer; give every {what} one")
-    return np.array([row[key] for row in rows], dtype=np.int64)
+def _read(path: Path) -> dict[str, list[dict[str, Any]]]:
+    """The json, checked to have the lists of a COCO-format file."""
+    data: Any = read_json(path, "ground truth")
+    for key in ("images", "categories", "annotations"):
+        rows = data.get(key) if isinstance(data, dict) else None
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            hint = "; a file without annotations cannot be evaluated against" if key == "annotations" else ""
+            raise ValueError(f"ground truth {path} has no list '{key}': it is not a COCO-format json{hint}")
+    if not data["annotations"]:
+        raise ValueError(f"ground truth {path} has an empty 'annotations': there is nothing to evaluate against")
+    return data
 
 
-def _look_up(annotations: list[Any], key: str, ids: np.ndarray, what: str, path: Path) -> np.ndarray:
+def _images(images: list[dict[str, Any]], path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """M ascending ids and M x 2 sizes, height and width."""
+    ids = int_column(images, "id", lambda i: f"ground truth {path}: image {i}")
+    sizes = np.array([[i.get("height", -1), i.get("width", -1)] for i in images], dtype=np.int64).reshape(-1, 2)
+    order = np.argsort(ids)
+    ids, sizes = ids[order], sizes[order]
+    if (repeated := ids[1:][ids[1:] == ids[:-1]]).size:
+        raise ValueError(f"ground truth {path} has image id {repeated[0]} more than once; give each image its own")
+    return ids, sizes
+
+
+def _look_up(annotations: list[dict[str, Any]], key: str, ids: np.ndarray, name: Name) -> np.ndarray:
     """Position in the ascending ``ids`` of what each annotation refers to."""
-    values = _int_column(annotations, key, "annotation", path)
-    index = np.searchsorted(ids, values).clip(max=max(len(ids) - 1, 0))
-    unknown = np.flatnonzero(ids[index] != values) if len(ids) else np.arange(len(values))
+    values = int_column(annotations, key, name)
+    index, unknown = positions(values, ids)
     if len(unknown):
-        culprit = annotations[unknown[0]]
-        raise ValueError(
-            f"ground truth {path}: annotation {culprit.get('id')} has {key} {culprit[key]}, but there is no such {what}"
-        )
+        raise ValueError(f"{name(unknown[0])} has {key} {values[unknown[0]]}, which is not in the file")
     return index
 
 
-def _choose_tasks(annotations: list[Any], tasks: Sequence[str] | None, path: Path) -> tuple[str, ...]:
+def _choose_tasks(annotations: list[dict[str, Any]], tasks: Sequence[str] | None, path: Path) -> tuple[str, ...]:
     """The tasks to score, after checking that every annotation has what they need."""
     wanted = TASKS if tasks is None else tuple(tasks)
     if unknown := [t for t in wanted if t not in TASKS]:
@@ -172,20 +144,7 @@ def _choose_tasks(annotations: list[Any], tasks: Sequence[str] | None, path: Pat
     return tuple(chosen)
 
 
-def _boxes(annotations: list[Any], path: Path) -> np.ndarray:
-    """N x 4 float64 boxes."""
-    for annotation in annotations:
-        box = annotation["bbox"]
-        if not isinstance(box, list) or len(box) != 4 or not all(isinstance(v, int | float) for v in box):
-            raise ValueError(f"ground truth {path}: annotation {annotation.get('id')} has bbox {box}, not 4 numbers")
-    boxes = np.array([a["bbox"] for a in annotations], dtype=np.float64).reshape(-1, 4)
-    if len(bad := np.flatnonzero(~np.isfinite(boxes).all(axis=1))):
-        culprit = annotations[bad[0]]
-        raise ValueError(f"ground truth {path}: annotation {culprit.get('id')} has bbox {culprit['bbox']}, not finite")
-    return boxes
-
-
-def _segmentations(annotations: list[Any], sizes: np.ndarray, path: Path) -> list[Any]:
+def _segmentations(annotations: list[dict[str, Any]], sizes: np.ndarray, path: Path) -> list[Any]:
     """N polygon lists or RLEs, each checked against its image's (height, width)."""
     segmentations, dropped = [], 0
     for annotation, size in zip(annotations, sizes.tolist()):
@@ -207,13 +166,16 @@ def _segmentations(annotations: list[Any], sizes: np.ndarray, path: Path) -> lis
     return segmentations
 
 
-def _areas(annotations: list[Any], boxes: np.ndarray, masks: list[Any] | None, sizes: np.ndarray) -> np.ndarray:
+def _areas(
+    annotations: list[dict[str, Any]], boxes: np.ndarray, masks: list[Any] | None, sizes: np.ndarray
+) -> np.ndarray:
     """N float64 areas: as given, else of the mask, else of the box."""
-    area = boxes[:, 2] * boxes[:, 3]
-    for i, annotation in enumerate(annotations):
-        if (given := annotation.get("area")) is not None:
-            area[i] = given
-        elif masks is not None:
+    given = [annotation.get("area") for annotation in annotations]
+    area = np.array([np.nan if a is None else a for a in given], dtype=np.float64)
+    for i in np.flatnonzero(np.isnan(area)):
+        if masks is None:
+            area[i] = boxes[i, 2] * boxes[i, 3]
+        else:
             rles = hotcoco.mask.fr_py_objects(masks[i], *sizes[i].tolist())
             area[i] = hotcoco.mask.area(rles if isinstance(rles, dict) else hotcoco.mask.merge(rles))
     return area

@@ -26,9 +26,10 @@ def truth():
 def test_columns_in_id_order(write, truth):
     read = GroundTruth.from_json(write(truth))
     assert read.image_ids.tolist() == sorted(i["id"] for i in truth["images"])
-    first = truth["annotations"][0]
-    assert read.image_ids[read.image_index[0]] == first["image_id"]
-    assert read.categories.ids[read.class_index[0]] == first["category_id"]
+    first, kept = truth["annotations"][0], read.coco.anns[1]
+    assert read.image_ids[kept["image_id"] - 1] == first["image_id"]
+    assert read.categories.ids[kept["category_id"] - 1] == first["category_id"]
+    assert kept["bbox"] == first["bbox"]
     assert read.tasks == ("bbox", "segm")
 
 
@@ -66,11 +67,11 @@ def test_segm_without_masks(write, truth):
 @pytest.mark.parametrize(
     ("part", "change", "message"),
     [
-        ("images", {"id": "a7"}, "image id 'a7' is not an integer"),
-        ("annotations", {"image_id": 123456}, "has image_id 123456, but there is no such image"),
-        ("annotations", {"category_id": 123456}, "has category_id 123456, but there is no such category"),
-        ("annotations", {"bbox": [1, 2, 3]}, "not 4 numbers"),
-        ("annotations", {"bbox": [1, 2, 3, float("nan")]}, "not finite"),
+        ("images", {"id": "a7"}, "image 0 has id 'a7', which is not an integer"),
+        ("annotations", {"image_id": 123456}, "has image_id 123456, which is not in the file"),
+        ("annotations", {"category_id": 123456}, "has category_id 123456, which is not in the file"),
+        ("annotations", {"bbox": [1, 2, 3]}, "not 4 finite numbers"),
+        ("annotations", {"bbox": [1, 2, 3, float("nan")]}, "annotation 1 has bbox .*not 4 finite numbers"),
         ("annotations", {"segmentation": [[1, 2, 3, 4]]}, "no polygon of at least three points"),
         ("annotations", {"segmentation": {"size": [5, 5], "counts": [25]}}, r"RLE of size \[5, 5\]"),
     ],
