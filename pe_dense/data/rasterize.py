@@ -98,16 +98,28 @@ def _polygon_patch(polygons: Polygons, view: View) -> _Patch | None:
     if window is None:
         return None
     left, top, width, height = window
-    flat = [(part - (left, top)).reshape(-1) for part in parts]
+    flat = [_on_grid(part - (left, top)).reshape(-1) for part in parts]
     runs = coco_mask.frPyObjects(flat, height, width)
     bitmap = coco_mask.decode(runs[0] if len(runs) == 1 else coco_mask.merge(runs))
     box = _bounding_box(bitmap.T)[[1, 0, 3, 2]]
     if box[2] == 0:
         return None
     box += [left, top, left, top]
-    # where the polygon is not cut, its own extent is more exact than whole pixels
-    extent = np.clip(corners, 0, view.size[::-1]).reshape(-1)
-    return _Patch(left, top, bitmap, np.where(np.abs(extent - box) < 1, extent, box))
+    extent = np.clip(corners, 0, view.size[::-1])
+    uncut = (extent == corners).all()
+    # the polygon's own extent is more exact than whole pixels, for sides that are not cut away
+    box = np.where(uncut | (np.abs(extent.reshape(-1) - box) < 1), extent.reshape(-1), box)
+    return _Patch(left, top, bitmap, box)
+
+
+def _on_grid(points: np.ndarray) -> np.ndarray:
+    """Round to the fifths of a pixel that pycocotools works on.
+
+    It rounds by adding one half and cutting the decimals off, which is wrong for negative numbers: an object would look
+    different where it leaves the window.
+    """
+    fifths = np.floor(5 * points + 0.5)
+    return np.where(fifths < 0, fifths - 0.6, fifths) / 5
 
 
 def _rle_patch(rle: dict[str, Any], view: View) -> _Patch | None:
