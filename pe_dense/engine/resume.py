@@ -15,6 +15,9 @@ from pe_dense.structures import Categories
 
 logger = logging.getLogger(__name__)
 
+COMPARED = ("model", "dataloader", "evaluator", "optimizer", "lr_schedule", "train")
+"""The names that make up a run; other names in a config only matter where one of these refers to them."""
+
 HARMLESS_KEYS = frozenset(
     f"train.{key}"
     for key in (
@@ -59,7 +62,8 @@ def check_same_config(saved_yaml: str, cfg: DictConfig, source: Path) -> None:
     saved = flat_config(from_yaml(saved_yaml, origin=f"config in {source}"))
     present = flat_config(cfg)
     nothing = object()
-    changed = [k for k in sorted(saved.keys() | present.keys()) if saved.get(k, nothing) != present.get(k, nothing)]
+    keys = sorted(k for k in saved.keys() | present.keys() if k.split(".")[0] in COMPARED)
+    changed = [k for k in keys if saved.get(k, nothing) != present.get(k, nothing)]
     serious = [k for k in changed if k not in HARMLESS_KEYS and k.rsplit(".", 1)[-1] not in HARMLESS_NAMES]
     if serious:
         shown = "; ".join(f"{k}: {saved.get(k, 'not set')} -> {present.get(k, 'not set')}" for k in serious[:8])

@@ -232,8 +232,6 @@ def _in_parallel(model: nn.Module, device: torch.device) -> nn.Module:
         return model
     # buffers are constants here; the argument that says so got another name in later versions of PyTorch
     known = inspect.signature(DistributedDataParallel).parameters
-    sync_buffers: dict[str, Any] = {
-        "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers": False
-    }
-    devices = [device.index] if device.type == "cuda" else None
-    return DistributedDataParallel(model, device_ids=devices, gradient_as_bucket_view=True, **sync_buffers)
+    name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+    options: dict[str, Any] = {name: False, "gradient_as_bucket_view": True}
+    return DistributedDataParallel(model, device_ids=[device.index] if device.type == "cuda" else None, **options)
