@@ -67,11 +67,12 @@ def polygons(mask: np.ndarray) -> list[list[float]]:
     Contours of the mask at twice the size run through the centres of its border samples, of which the even ones lie at
     the left or upper and the odd ones at the right or lower edge of their pixel.
     """
-    doubled = mask.astype(np.uint8).repeat(2, axis=0).repeat(2, axis=1)
+    x0, y0, x1, y1 = mask_box(mask)
+    doubled = mask[y0:y1, x0:x1].astype(np.uint8).repeat(2, axis=0).repeat(2, axis=1)
     contours, hierarchy = cv2.findContours(doubled, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     if hierarchy is None or (hierarchy[0, :, 3] >= 0).any():
         return []
-    return [_corners((c[:, 0] + 1) // 2) for c in contours]
+    return [_corners((c[:, 0] + 1) // 2 + [x0, y0]) for c in contours]
 
 
 def _corners(points: np.ndarray) -> list[float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,7 @@ def _mot_rows(scene: Scene, frame: int) -> list[str]:
     return rows
 
 
+@cache
 def davis_palette() -> list[int]:
     """The VOC and DAVIS palette: 256 x RGB, bit-reversed counting, so that neighbouring values differ in colour."""
     colors = []
