@@ -30,7 +30,7 @@ def _dots(height, width, centres, radius=5):
 
 @pytest.mark.parametrize("chain", CHAINS.values(), ids=CHAINS.keys())
 def test_points_follow_the_pixels(chain):
-    centres = np.array([[70, 45], [95.5, 80], [60, 75]])
+    centres = np.array([[70, 45], [95.5, 80], [65, 75]])
     view = chain(View.whole(120, 160))
     for centre in centres:
         image = view.image(_dots(120, 160, [centre]))
