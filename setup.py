@@ -28,6 +28,7 @@ setup(
         "pycocotools>=2.0.8",
         "opencv-python-headless>=4.9",
         "omegaconf>=2.3",
+        "pyyaml>=6",
         "submitit>=1.5",
         "hotcoco>=1.3",
         "safetensors>=0.4",
