@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import itertools
 import signal
-from collections.abc import Iterator, Sequence
+import weakref
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import cv2
@@ -155,7 +158,7 @@ class _Packed(Dataset):
             return PackedBatch(error)
 
 
-def _iterate(batches: Dataset, numbers: Any, num_workers: int) -> Iterator[list[Sample]]:
+def _iterate(batches: Dataset, numbers: Iterable[int], num_workers: int) -> Iterator[list[Sample]]:
     if num_workers == 0:
         for number in numbers:
             yield batches[number]
@@ -168,12 +171,29 @@ def _iterate(batches: Dataset, numbers: Any, num_workers: int) -> Iterator[list[
         collate_fn=_unchanged,
         worker_init_fn=_prepare_worker,
         pin_memory=torch.cuda.is_available(),
+        generator=torch.Generator(),  # the global one must not change, or a resumed run would differ
     )
+    stream = _unpacked(loader)
+    stop = partial(_close, weakref.ref(stream))
+    atexit.register(stop)  # a stream that is alive when the program ends must let its workers go first
+    try:
+        yield from stream
+    finally:
+        atexit.unregister(stop)
+
+
+def _unpacked(loader: DataLoader) -> Generator[list[Sample], None, None]:
     for packed in loader:
         batch = packed.unpack()
         if isinstance(batch, Exception):
             raise batch
         yield batch
+
+
+def _close(stream: weakref.ReferenceType[Generator[list[Sample], None, None]]) -> None:
+    alive = stream()
+    if alive is not None:
+        alive.close()
 
 
 def _unchanged(batch: Any) -> Any:

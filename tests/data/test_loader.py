@@ -3,6 +3,9 @@
 import itertools
 import os
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -45,6 +48,7 @@ def _assert_same(batches, others):
                 assert torch.equal(getattr(a["instances"], field), getattr(b["instances"], field))
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create 3 worker")
 def test_batches_depend_on_seed_and_step_only(balloons):
     expected = _take(build_train_loader(balloons, CHAIN, 4, num_workers=0, seed=3), 0, 5)
     for workers in (1, 3):
@@ -151,6 +155,30 @@ def test_workers_outlive_signals_to_the_group(balloons):
     for _ in range(8):
         next(stream)
     stream.close()
+
+
+def test_a_live_stream_does_not_hold_up_the_end_of_the_program(balloons, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from pe_dense.data import *\n"
+        "import pe_dense.data.loader as loader\n"
+        "loader._GRACE_SECONDS = 3600\n"
+        f"data = CocoDataset({str(balloons.json_file)!r}, {str(balloons.image_root)!r})\n"
+        "stream = build_train_loader(data, [], 2, num_workers=1).iterate(0)\n"
+        "next(stream)\n"
+        "raise SystemExit(5)\n"
+    )
+    root = str(Path(__file__).parents[2])
+    result = subprocess.run([sys.executable, script], env={**os.environ, "PYTHONPATH": root}, timeout=600)
+    assert result.returncode == 5
+
+
+def test_global_random_state_stays(balloons):
+    states = torch.get_rng_state(), np.random.get_state()[1].copy()
+    _take(build_train_loader(balloons, CHAIN, 2, num_workers=1), 0, 2)
+    list(build_test_loader(balloons, [ResizeShortestEdge(32)], num_workers=1))
+    assert torch.equal(torch.get_rng_state(), states[0])
+    np.testing.assert_array_equal(np.random.get_state()[1], states[1])
 
 
 @pytest.mark.parametrize(
