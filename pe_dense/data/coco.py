@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 from pathlib import Path
@@ -71,6 +72,12 @@ class CocoDataset:
 
     def __len__(self) -> int:
         return len(self._images)
+
+    def select(self, image_ids: np.ndarray) -> CocoDataset:
+        """A data set of the items whose image id is among ``image_ids``; the annotations are shared, not copied."""
+        part = copy.copy(self)
+        part._images = self._images[np.isin(self.image_ids, image_ids)]
+        return part
 
     def file_name(self, index: int) -> str:
         """The json's ``file_name`` of item ``index``."""
