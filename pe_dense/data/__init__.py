@@ -3,10 +3,10 @@
 from pe_dense.data.annotations import ImageAnnotations
 from pe_dense.data.coco import CocoDataset, class_names, count_classes
 from pe_dense.data.errors import DataError
+from pe_dense.data.holdout import training_part, validation_json, validation_part
 from pe_dense.data.image_folder import ImageFolder
 from pe_dense.data.image_io import read_image
 from pe_dense.data.loader import TestLoader, TrainLoader, build_test_loader, build_train_loader
-from pe_dense.data.holdout import training_part, validation_json, validation_part
 from pe_dense.data.mapper import MappedDataset
 from pe_dense.data.transforms import (
     ColorJitter,
