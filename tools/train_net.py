@@ -15,6 +15,12 @@ EXAMPLES = """examples:
 """
 
 
+def positive(text: str) -> int:
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
+    return int(text)
+
+
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -28,8 +34,8 @@ def make_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument("--print-config", action="store_true", help="print the resolved config and do nothing else")
     processes = parser.add_mutually_exclusive_group()
-    processes.add_argument("--num-gpus", type=int, metavar="N", help="N processes on this machine, one GPU each")
-    processes.add_argument("--num-procs", type=int, metavar="N", help="N processes on this machine's CPU")
+    processes.add_argument("--num-gpus", type=positive, metavar="N", help="N processes on this machine, one GPU each")
+    processes.add_argument("--num-procs", type=positive, metavar="N", help="N processes on this machine's CPU")
     parser.add_argument(
         "overrides",
         nargs="*",
@@ -66,9 +72,9 @@ def main() -> int:
         if arguments.print_config:
             sys.stdout.write(format_config(cfg) + "\n")
             return 0
-        if arguments.num_procs is not None:
-            arguments.overrides.append("train.device=cpu")
-        backend = "nccl" if arguments.num_gpus is not None else "gloo" if arguments.num_procs is not None else None
+        backend = "nccl" if arguments.num_gpus else "gloo" if arguments.num_procs else None
+        if backend is not None:
+            arguments.overrides.append(f"train.device={'cuda' if backend == 'nccl' else 'cpu'}")
         launch(run, arguments.num_gpus or arguments.num_procs or 1, (arguments,), backend)
     except Exception as error:
         message = user_message(error)

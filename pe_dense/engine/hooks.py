@@ -14,6 +14,7 @@ from pe_dense.engine import distributed as dist
 from pe_dense.engine.checkpoint import BEST, prune, step_path, write_torch
 from pe_dense.engine.ema import Ema
 from pe_dense.engine.run_log import memory_mb, terminal
+from pe_dense.evaluation import format_results
 
 if TYPE_CHECKING:
     from pe_dense.engine.trainer import Trainer
@@ -171,15 +172,16 @@ class EvalHook(Hook):
         self.results = results
         if trainer.writer is not None:
             trainer.writer.write(trainer.step, trainer.epoch, results)
-            main = "  ".join(f"{name} {value:.2f}" for name, value in results.items() if "-" not in name)
-            logger.info("evaluation at step %d: %s", trainer.step, main)
+            last = trainer.step >= trainer.total_steps
+            shown = {name: value for name, value in results.items() if last or "/AP-" not in name}
+            logger.info("evaluation at step %d:\n%s", trainer.step, format_results(shown))
         self._keep_best(trainer, results)
 
     def _keep_best(self, trainer: Trainer, results: Mapping[str, float]) -> None:
         if self.best_metric not in results:
             logger.warning(
                 'train.best_metric "%s" is not among the results (%s): best.pt is not written',
-                self.best_metric, ", ".join(k for k in results if "-" not in k),
+                self.best_metric, ", ".join(k for k in results if "/AP-" not in k),
             )  # fmt: skip
         value = _rankable(results.get(self.best_metric))
         if value <= self.best:

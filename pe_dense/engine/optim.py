@@ -133,7 +133,9 @@ class AdamW:
         """The optimiser over the trainable parameters of ``model``."""
         rules = ParameterGroups(self.weight_decay, self.layer_decay, self.decay_everything, self.lr_multipliers)
         beta1, beta2 = (float(b) for b in self.betas)
-        fused = all(p.is_floating_point() for p in model.parameters()) if self.fused is None else self.fused
+        fused = self.fused
+        if fused is None:
+            fused = all(p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in model.parameters())
         return torch.optim.AdamW(
             rules(model, self.lr), lr=self.lr, betas=(beta1, beta2), eps=self.eps, fused=fused or None
         )

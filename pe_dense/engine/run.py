@@ -26,6 +26,7 @@ from pe_dense.engine.rng import seed_all, set_rng_state
 from pe_dense.engine.run_log import RunWriter, setup_logging
 from pe_dense.engine.settings import TrainSettings
 from pe_dense.engine.trainer import Trainer
+from pe_dense.evaluation import format_results
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +48,7 @@ def train(cfg: DictConfig, resume: bool = False) -> dict[str, float]:
         NonFiniteLossError: if the loss is NaN or infinite.
         RunInterrupted: (a ``SystemExit``) after Ctrl-C or SIGTERM, with a checkpoint saved.
     """
+    setup_logging(main=dist.is_main())
     cfg = freeze_constants(copy.deepcopy(cfg))
     settings: TrainSettings = instantiate(cfg.train)
     device = _prepare_process(settings)
@@ -91,6 +93,7 @@ def evaluate(cfg: DictConfig, checkpoint: str | Path | None = None) -> dict[str,
         FileNotFoundError: if the checkpoint does not exist.
         ValueError: if it does not fit the model, or the categories differ from the data set's.
     """
+    setup_logging(main=dist.is_main())
     cfg = freeze_constants(copy.deepcopy(cfg))
     settings: TrainSettings = instantiate(cfg.train)
     device = _prepare_process(settings)
@@ -110,6 +113,7 @@ def evaluate(cfg: DictConfig, checkpoint: str | Path | None = None) -> dict[str,
         logger.info("evaluating %s (step %d)", path, saved["step"])
     results = run_inference(model.to(device), loader, evaluator, device, settings.precision)
     assert results is not None
+    logger.info("results:\n%s", format_results(results))
     return results
 
 
@@ -129,7 +133,6 @@ def without_pretrained(cfg: DictConfig) -> DictConfig:
 
 def _prepare_process(settings: TrainSettings) -> torch.device:
     """Device, threads, determinism and seed."""
-    setup_logging(main=dist.is_main())
     device = settings.torch_device()
     if device.type == "cuda":
         torch.cuda.set_device(device)

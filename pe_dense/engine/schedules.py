@@ -58,7 +58,8 @@ class MultiStepSchedule:
                 "lr_schedule: milestone %g (%s) lies after the run's end at step %d and has no effect",
                 self.milestones[-1], self.unit, total_steps,
             )  # fmt: skip
-        return _with_warmup(lambda step: self.gamma ** bisect_right(drops, step), self.warmup_steps, self.warmup_factor)
+        after = lambda step: self.gamma ** bisect_right(drops, step)
+        return _with_warmup(after, self.warmup_steps, self.warmup_factor, total_steps)
 
 
 @dataclass
@@ -88,17 +89,20 @@ class CosineSchedule:
     def __call__(self, total_steps: int, steps_per_epoch: float) -> Multiplier:
         """The multiplier of a run of this length."""
         cosine = CosineParamScheduler(1.0, self.final_factor)
-        return _with_warmup(lambda step: cosine(min(1.0, step / total_steps)), self.warmup_steps, self.warmup_factor)
+        after = lambda step: cosine(min(1.0, step / total_steps))
+        return _with_warmup(after, self.warmup_steps, self.warmup_factor, total_steps)
 
 
-def _with_warmup(after: Callable[[float], float], steps: float, factor: float) -> Multiplier:
+def _with_warmup(after: Callable[[float], float], steps: float, factor: float, total_steps: int) -> Multiplier:
     """A straight line from ``factor * after(0)`` to ``after(steps)``, then ``after``."""
+    # in a run that ends during the warm-up (a trial of a few steps) the line still has to rise
+    goal = after(steps if steps < total_steps else 0)
 
     def multiplier(step: int) -> float:
         if step >= steps:
             return float(after(step))
         done = step / steps
-        return float(factor * after(0) * (1 - done) + after(steps) * done)
+        return float(factor * after(0) * (1 - done) + goal * done)
 
     return multiplier
 

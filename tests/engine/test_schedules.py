@@ -41,6 +41,12 @@ def test_cosine() -> None:
     assert schedule(100) == pytest.approx(0.1)
 
 
+@pytest.mark.parametrize("recipe", [MultiStepSchedule([2, 3], warmup_steps=100), CosineSchedule(warmup_steps=100)])
+def test_a_run_shorter_than_its_warmup_still_rises(recipe: MultiStepSchedule | CosineSchedule) -> None:
+    schedule = recipe(4, 1.0)
+    assert [schedule(s) for s in range(4)] == pytest.approx([0.001 + 0.999 * s / 100 for s in range(4)])
+
+
 def test_milestone_after_the_end_is_reported(caplog: pytest.LogCaptureFixture) -> None:
     MultiStepSchedule([20])(total_steps=10, steps_per_epoch=1.0)
     assert "after the run's end" in caplog.text

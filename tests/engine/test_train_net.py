@@ -1,0 +1,91 @@
+"""The command line: what it prints and its exit codes."""
+
+import runpy
+from pathlib import Path
+
+import pytest
+from toy_run import make_config
+
+from pe_dense.config import save_config
+from pe_dense.engine.checkpoint import step_path
+
+TOOL = Path(__file__).resolve().parents[2] / "tools" / "train_net.py"
+
+
+def tool(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    """Exit code of ``train_net.py`` with these arguments."""
+    monkeypatch.setattr("sys.argv", ["train_net.py", *map(str, arguments)])
+    with pytest.raises(SystemExit) as left:
+        runpy.run_path(str(TOOL), run_name="__main__")
+    return int(left.value.code or 0)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    save_config(make_config(tmp_path / "out", steps=2), tmp_path / "config.yaml")
+    return tmp_path / "config.yaml"
+
+
+def test_train_resume_evaluate(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert tool(monkeypatch, "--config-file", config, "train.log_period=1") == 0
+    checkpoint = step_path(tmp_path / "out" / "checkpoints", 2)
+    assert checkpoint.exists()
+    assert tool(monkeypatch, "--config-file", config) == 2  # a second run must say what it means
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: ")
+    assert "already holds a run" in error
+    assert tool(monkeypatch, "--config-file", config, "--resume") == 0
+    assert tool(monkeypatch, "--config-file", config, "--eval-only", "--checkpoint", checkpoint) == 0
+    assert "bbox" in capsys.readouterr().err
+
+
+def test_help_and_print_config(
+    config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert tool(monkeypatch, "--help") == 0
+    assert "python tools/train_net.py --config-file" in capsys.readouterr().out
+    assert tool(monkeypatch, "--config-file", config, "--print-config", "model.num_classes=7") == 0
+    assert "num_classes: 7" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train.epochz=3"], "did you mean"),
+        (["train.steps=many"], "train.steps"),
+        (["train.precision=fp8"], 'train.precision must be "fp32" or "bf16"'),
+        (["model.num_classes=9"], "set model.num_classes to 3"),
+        (["--eval-only", "--checkpoint", "missing.pt"], "checkpoint missing.pt does not exist"),
+        (["--checkpoint", "x.pt"], "--checkpoint goes with --eval-only"),
+        (["--num-procs", "0"], "0 is not at least 1"),
+        (["--num-gpus", "99"], "99 processes need one GPU each"),
+    ],
+)
+def test_user_errors_are_one_message(
+    config: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    message: str,
+) -> None:
+    assert tool(monkeypatch, "--config-file", config, *arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+
+
+def test_missing_config_file(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert tool(monkeypatch, "--config-file", "nowhere.py") == 2
+    assert "nowhere.py" in capsys.readouterr().err
+
+
+def test_bugs_keep_their_traceback(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*args: object) -> None:
+        raise KeyError("a bug")
+
+    monkeypatch.setattr("toy_run.ToyModel.forward", broken)
+    monkeypatch.setattr("sys.argv", ["train_net.py", "--config-file", str(config)])
+    with pytest.raises(KeyError):
+        runpy.run_path(str(TOOL), run_name="__main__")
