@@ -13,7 +13,7 @@ from pe_dense.data import (
 from pe_dense.engine import TrainSettings
 from pe_dense.evaluation import CocoEvaluator
 
-from ..common.tiny_detector import lr_schedule, model, optimizer
+from ..common.small_detector import lr_schedule, model, optimizer
 
 data = dict(root="datasets/scenes")
 

@@ -1,0 +1,17 @@
+"""Train a small Mask R-CNN from random weights with your own COCO-format data, on a CPU or any GPU.
+
+python tools/train_net.py --config-file configs/custom/mask_rcnn_small_scratch.py data.json=J data.images=DIR
+"""
+
+from pe_dense.config import LazyCall as L
+from pe_dense.data import count_classes
+from pe_dense.engine import TrainSettings
+
+from ..common.own_data import data, dataloader, evaluator
+from ..common.small_detector import lr_schedule, model, optimizer
+
+data.image_size = 256
+model.num_classes = L(count_classes)(json_file="${data.json}")
+train = L(TrainSettings)(
+    output_dir="output/custom_small", epochs=30, seed=0, clip_norm=1.0, eval_period=5, checkpoint_period=5
+)
