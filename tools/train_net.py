@@ -76,6 +76,9 @@ def main() -> int:
         if backend is not None:
             arguments.overrides.append(f"train.device={'cuda' if backend == 'nccl' else 'cpu'}")
         launch(run, arguments.num_gpus or arguments.num_procs or 1, (arguments,), backend)
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        return 130
     except Exception as error:
         message = user_message(error)
         if message is None:

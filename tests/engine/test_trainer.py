@@ -97,6 +97,7 @@ def wait_for(condition: Any, process: subprocess.Popen) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "processes"), [(signal.SIGTERM, 1), (signal.SIGINT, 2)])
 def test_signal_saves_a_checkpoint(tmp_path: Path, number: signal.Signals, processes: int) -> None:
     """SIGTERM to the process; Ctrl-C, as a terminal sends it, to all processes of the group."""

@@ -27,7 +27,6 @@ def test_group_and_exit_code(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "error", "message"),
     [
-        ("library", FileNotFoundError, "image /missing/picture.png does not exist"),
         ("bug", LaunchError, r"(?s)process 1 of 2 failed:.*launch_targets.*ZeroDivisionError: a bug in rank 1"),
         ("killed", LaunchError, "process 1 of 2 was ended by SIGKILL: the machine may have run out of memory"),
     ],
