@@ -97,6 +97,9 @@ class CocoEvaluator:
 
         Returns:
             The percentages that :func:`~pe_dense.evaluation.evaluate_coco_results` describes, in every process.
+
+        Raises:
+            ValueError: if no image was processed.
         """
         shards = gather_shards(self._shard, self.output_dir)
         return from_first_process(lambda: self._score(shards or []))
@@ -140,6 +143,8 @@ class CocoEvaluator:
         merged: dict[int, bytes] = {}
         for shard in shards:
             merged.update(shard)
+        if not merged:
+            raise ValueError(f"no image was processed, so {self._truth.path} cannot be evaluated; is the loader empty?")
         if repeated := sum(map(len, shards)) - len(merged):
             logger.warning("%d images were processed more than once; each counts once", repeated)
         if missing := len(self._known_ids) - len(merged):
@@ -158,7 +163,7 @@ class CocoEvaluator:
             ]
         return score(
             self._truth,
-            Detections.cat(parts, source) if parts else Detections.from_rows([], self._truth, source),
+            Detections.cat(parts, source),
             image_index=np.searchsorted(self._truth.image_ids, np.fromiter(merged, dtype=np.int64)),
             optional_tasks=self._optional_tasks,
             max_detections=self.max_detections,

@@ -139,6 +139,11 @@ def test_faulty_predictions(case, change, message):
         feed(CocoEvaluator(file), [(sample, output)])
 
 
+def test_nothing_processed(case):
+    with pytest.raises(ValueError, match="no image was processed"):
+        feed(CocoEvaluator(case[0]), [])
+
+
 def test_bad_limit(case):
     with pytest.raises(ValueError, match="max_detections must be at least 1, not 0"):
         CocoEvaluator(case[0], max_detections=0)
