@@ -7,6 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 from omegaconf.base import Container
+from omegaconf.errors import InterpolationToMissingValueError
 
 from pe_dense.config.annotations import describe, element_hint, fits, list_member
 from pe_dense.config.errors import ConfigError, did_you_mean, listing, raise_all
@@ -47,7 +48,8 @@ def find_errors(cfg: Any, provided: Collection[str] = ()) -> list[str]:
     """What ``validate`` reports, one sentence an error."""
     checker = _Checker()
     checker.visit(cfg, provided)
-    return list(checker.errors)
+    # a value that is not set is one error, however many entries refer to it
+    return list(checker.errors if checker.unset else {**checker.errors, **checker.refers_to_unset})
 
 
 def argument_errors(node: Any, key: Any) -> list[str]:
@@ -66,6 +68,8 @@ class _Checker:
 
     def __init__(self) -> None:
         self.errors: dict[str, None] = {}  # a dict, because a node reached twice reports once
+        self.refers_to_unset: dict[str, None] = {}
+        self.unset = False
         self._active: list[int] = []
         self._done: dict[int, Any] = {}  # keeps the nodes alive, so that no id is used twice
 
@@ -85,11 +89,13 @@ class _Checker:
         try:
             value = read(node, key)
         except ConfigError as error:
-            self._add(str(error))
+            unset = isinstance(error.__cause__, InterpolationToMissingValueError)
+            (self.refers_to_unset if unset else self.errors)[str(error)] = None
             return
         if isinstance(value, str) and value == "???":
             if not replaced:
-                self._add(f"{full_key(node, key)}: must be set, it is still '???'")
+                self.unset = True
+                self._add(f"{full_key(node, key)}: must be set; add {full_key(node, key)}=VALUE to the command line")
         elif id(value) in self._active:
             self._add(f"{full_key(node, key)}: refers to '{full_key(value)}', which contains it")
         else:

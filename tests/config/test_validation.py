@@ -49,7 +49,7 @@ def test_all_missing_arguments_are_listed():
 def test_values_still_to_be_set():
     text = message(a=L(Backbone)(embed_dim="???"), b={"c": "???"}, d=["???"])
     for key in ("a.embed_dim", "b.c", "d.0"):
-        assert f"{key}: must be set, it is still '???'" in text
+        assert f"{key}: must be set; add {key}=VALUE to the command line" in text
 
 
 @pytest.mark.parametrize(
