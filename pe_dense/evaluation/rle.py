@@ -8,7 +8,8 @@ from typing import Any
 import hotcoco.mask
 import numpy as np
 
-_BATCH = 4096  # strings decoded at a time: bounds the memory of the temporary arrays
+_BATCH = 1024  # strings decoded at a time: keeps the temporary arrays in the cache
+_MOST_DIGITS = 12  # more would not fit into 64 bits, and no image has that many pixels
 
 
 def rle_pixels(counts: Sequence[bytes]) -> np.ndarray:
@@ -25,24 +26,28 @@ def rle_pixels(counts: Sequence[bytes]) -> np.ndarray:
 def _rle_pixels(counts: Sequence[bytes]) -> np.ndarray:
     # an empty string stands for zero pixels; '0' (the number zero) says the same and keeps the segments non-empty
     strings = [c or b"0" for c in counts]
-    codes = np.frombuffer(b"".join(strings), dtype=np.uint8).astype(np.int32) - 48
+    codes = np.frombuffer(b"".join(strings), dtype=np.uint8) - np.uint8(48)
     last = (codes & 0x20) == 0
     char_ends = np.cumsum([len(s) for s in strings])
     cut = ~last[char_ends - 1]
     last[char_ends - 1] = True  # keeps the numbers of neighbouring strings apart
 
     ends = np.flatnonzero(last)
-    starts = np.concatenate([[0], ends[:-1] + 1])
-    shifts = 5 * (np.arange(len(codes)) - np.repeat(starts, ends - starts + 1))
-    values = np.add.reduceat((codes & 0x1F).astype(np.int64) << np.minimum(shifts, 55), starts)
-    negative = (codes[ends] & 0x10) != 0
-    values[negative] -= np.int64(1) << np.minimum(shifts[ends][negative] + 5, 60)
+    digits = np.diff(ends, prepend=-1)  # characters per number
+    starts = ends - digits + 1
+    values = (codes[starts] & 0x1F).astype(np.int64)
+    for place in range(1, min(int(digits.max()), _MOST_DIGITS)):
+        longer = np.flatnonzero(digits > place)
+        values[longer] += (codes[starts[longer] + place] & 0x1F).astype(np.int64) << (5 * place)
+    negative = np.flatnonzero(codes[ends] & 0x10)
+    values[negative] -= np.int64(1) << np.minimum(5 * digits[negative], 5 * _MOST_DIGITS)
 
     number_ends = np.cumsum(last)[char_ends - 1]
     number_starts = np.concatenate([[0], number_ends[:-1]])
     lengths = number_ends - number_starts
-    index = np.arange(len(values)) - np.repeat(number_starts, lengths)
-    times = np.where(index == 0, 1, (np.repeat(lengths, lengths) - 1 - index) // 2 + 1)
+    left = np.repeat(number_ends, lengths) - np.arange(len(values))  # numbers from here to the end of the string
+    times = (left + 1) // 2
+    times[number_starts] = 1
     totals = np.add.reduceat(values * times, number_starts)
     totals[cut] = -1
     return totals
