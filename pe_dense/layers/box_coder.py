@@ -21,9 +21,7 @@ class BoxCoder:
         max_log_scale: decoded ``dw`` and ``dh`` are limited to this, so that ``exp`` stays finite.
     """
 
-    def __init__(
-        self, weights: Sequence[float] = (1.0, 1.0, 1.0, 1.0), max_log_scale: float = _MAX_LOG_SCALE
-    ) -> None:
+    def __init__(self, weights: Sequence[float] = (1.0, 1.0, 1.0, 1.0), max_log_scale: float = _MAX_LOG_SCALE) -> None:
         if len(weights) != 4:
             raise ValueError(f"BoxCoder.weights needs 4 values (dx, dy, dw, dh), got {tuple(weights)}")
         self.weights = tuple(float(w) for w in weights)
