@@ -1,0 +1,119 @@
+#!/usr/bin/env python
+"""Find objects in images and videos: drawn pictures and videos, and all objects as COCO json."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import signal
+import sys
+from pathlib import Path
+
+EXAMPLES = """examples:
+  python tools/predict.py --checkpoint output/demo/checkpoints/best.pt photo.jpg holiday/ clip.mp4 --output predictions
+  python tools/predict.py --checkpoint C 'photos/**/*.jpg' --output predictions --score-threshold 0.3 --batch-size 8
+  python tools/predict.py --checkpoint C traffic.mkv --output predictions --every 5
+  python tools/predict.py --checkpoint C photos --output predictions --no-draw \\
+      dataloader.test.transforms.0.short_edge_length=1024
+  python tools/predict.py --config-file configs/coco/mask_rcnn_pe_spatial_b16_36ep.py --checkpoint C photos --output P
+
+output folder:
+  one picture per image and one .mp4 (MPEG-4) per video, named and arranged like the inputs, and
+  predictions.json               a COCO data set: images, annotations with their scores, categories, videos;
+                                 file_name is relative to info.image_root, video frame 12 is "clip.mp4#12"
+  coco_instances_results.json    the same objects as a list of COCO results
+Files that cannot be read are skipped and counted; after Ctrl-C what is finished is kept. The exit status is 0, 2 after
+an error or if no input could be read, 130 after Ctrl-C.
+"""
+OVERRIDE = re.compile(r"\+?[A-Za-z_]\w*(\.\w+)*=.*|~[A-Za-z_]\w*(\.\w+)*", re.DOTALL)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "inputs", nargs="+", metavar="INPUT",
+        help="image, video, folder (what lies directly in it) or quoted pattern ('photos/**/*'); key=value, when there "
+        "is no such file, changes the config",
+    )  # fmt: skip
+    parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder to write into")
+    parser.add_argument(
+        "--checkpoint", metavar="C", help="a run's checkpoint; it brings its own config and class names"
+    )
+    parser.add_argument(
+        "--config-file", metavar="F",
+        help="take model and transforms from this config; without --checkpoint, also the weights it names",
+    )  # fmt: skip
+    parser.add_argument(
+        "--class-names", metavar="J", help="COCO json with the categories, if there is no checkpoint that holds them"
+    )
+    parser.add_argument(
+        "--score-threshold", type=float, default=0.5, metavar="S",
+        help="objects below it are neither drawn nor written (default: 0.5)",
+    )  # fmt: skip
+    parser.add_argument("--device", default="auto", metavar="D", help='"auto" (default), "cpu", "cuda" or "cuda:N"')
+    parser.add_argument("--batch-size", type=int, default=1, metavar="N", help="images in one pass (default: 1)")
+    parser.add_argument("--no-draw", action="store_true", help="write the json files only")
+    parser.add_argument("--format", choices=("png", "jpg"), default="png", help="of the pictures (default: png)")
+    parser.add_argument(
+        "--every", type=int, default=1, metavar="N",
+        help="predict every N-th frame of a video; the drawn one has fps / N, so the same duration (default: 1)",
+    )  # fmt: skip
+    return parser
+
+
+def is_override(text: str) -> bool:
+    """Whether a positional argument changes the config rather than naming an input."""
+    return OVERRIDE.fullmatch(text) is not None and not os.path.exists(text)
+
+
+def main() -> int:
+    """Parse the command line and predict."""
+    parser = make_parser()
+    args = parser.parse_intermixed_args()
+    overrides = [text for text in args.inputs if is_override(text)]
+    inputs = [text for text in args.inputs if not is_override(text)]
+    if args.checkpoint is None and args.config_file is None:
+        parser.error("give --checkpoint, --config-file, or both")
+    if not inputs:
+        parser.error("give at least one image, video, folder or pattern")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C, with everything written
+    from pe_dense.engine import setup_logging
+    from pe_dense.launch import user_message
+    from pe_dense.prediction import load_predictor, predict_files
+
+    setup_logging()
+    try:
+        predictor = load_predictor(
+            args.checkpoint, args.config_file, overrides, args.device, args.score_threshold, args.class_names
+        )
+        report = predict_files(
+            predictor,
+            inputs,
+            args.output,
+            draw=not args.no_draw,
+            image_format=args.format,
+            every=args.every,
+            batch_size=args.batch_size,
+        )
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        return 130
+    except Exception as error:
+        message = user_message(error)
+        if message is None:
+            raise
+        sys.stderr.write(f"error: {message}\n")
+        return 2
+    if not report.images and not report.frames:
+        sys.stderr.write(f"error: none of the {len(report.skipped)} inputs could be read\n")
+        return 2
+    sys.stdout.write(f"{report}\n{report.json_file}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
