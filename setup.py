@@ -29,6 +29,7 @@ setup(
         "opencv-python-headless>=4.9",
         "omegaconf>=2.3",
         "pyyaml>=6",
+        "pillow>=10",
         "submitit>=1.5",
         "hotcoco>=1.3",
         "safetensors>=0.4",
