@@ -111,7 +111,7 @@ def main() -> int:
     if not report.images and not report.frames:
         sys.stderr.write(f"error: none of the {len(report.skipped)} inputs could be read\n")
         return 2
-    sys.stdout.write(f"{report}\n{report.json_file}\n")
+    sys.stdout.write(f"{report.json_file}\n")
     return 0
 
 

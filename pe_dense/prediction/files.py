@@ -50,7 +50,7 @@ class PredictionReport:
 
     def __str__(self) -> str:
         frames = f" and {self.frames} video frames" if self.frames else ""
-        skipped = f"; {len(self.skipped)} files were skipped" if self.skipped else ""
+        skipped = f"; skipped, because they could not be read: {len(self.skipped)}" if self.skipped else ""
         return f"{self.objects} objects in {self.images} images{frames}{skipped}"
 
 
@@ -102,15 +102,16 @@ def predict_files(
         check_no_input_is_overwritten(files, list(targets.values()))
     report = PredictionReport(output_dir / DATA_SET_NAME)
     info = {"description": "predictions", "image_root": str(root), "score_threshold": predictor.score_threshold}
+    results = ResultsWriter(output_dir, predictor.categories, info)
     try:
-        with ResultsWriter(output_dir, predictor.categories, info) as results, ProgressReport() as progress:
+        with results, ProgressReport() as progress:
             job = _Job(predictor, results, progress, report, targets, every, batch_size)
             job.predict_images([file for file in files if not file.is_video])
             for file in files:
                 if file.is_video:
                     job.predict_video(file)
     finally:
-        logger.info("%s, in %s", report, report.json_file)
+        logger.info("%s", report)
     return report
 
 

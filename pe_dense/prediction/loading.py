@@ -39,7 +39,7 @@ def load_predictor(
 
     Raises:
         FileNotFoundError: if a file does not exist.
-        ValueError: if neither checkpoint nor config is given, or they and the class names do not fit together.
+        ValueError: if there are no weights to predict with, or the parts do not fit together.
     """
     if not 0 <= score_threshold <= 1:
         raise ValueError(f"the score threshold must lie between 0 and 1, it is {score_threshold}")
@@ -53,7 +53,8 @@ def load_predictor(
         cfg = apply_overrides(config_of_checkpoint(saved), overrides)
     categories = None
     if saved is None or checkpoint is None:
-        logger.warning("no checkpoint: predicting with the weights that the config names")
+        if without_pretrained(cfg) == cfg:
+            raise ValueError(f"config {config_file} names no weights: give a checkpoint too")
         model = instantiate(cfg.model)
     else:
         model = instantiate(without_pretrained(cfg).model)

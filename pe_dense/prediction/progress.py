@@ -41,7 +41,8 @@ class ProgressReport:
         self._name, self._unit, self._total, self._done = name, unit, total or 0, 0
         self._started = self._reported = time.perf_counter()
         if self._bar is not None:
-            self._bar.remove_task(self._task) if self._task in self._bar.task_ids else None
+            for earlier in self._bar.task_ids:
+                self._bar.remove_task(earlier)
             self._task = self._bar.add_task(name, total=total)
 
     def advance(self) -> None:

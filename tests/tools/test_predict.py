@@ -1,0 +1,138 @@
+"""The prediction tool and what it loads, with a real detector of random weights."""
+
+import json
+import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from pe_dense.config import instantiate, load_config, to_yaml
+from pe_dense.engine.checkpoint import FORMAT, write_torch
+from pe_dense.prediction import load_predictor
+
+ROOT = Path(__file__).resolve().parents[2]
+TOOL = ROOT / "tools" / "predict.py"
+CONFIG = ROOT / "configs" / "demo" / "mask_rcnn_scenes.py"
+SMALL = [
+    "model.num_classes=2", "model.test_score_thresh=0.0", "model.backbone.backbone.depth=1",
+    "model.backbone.backbone.embed_dim=32", "model.backbone.backbone.mlp_dim=32", "model.backbone.out_channels=32",
+    "model.conv_dim=32", "model.fc_dim=32", "model.test_topk_per_image=5",
+    "dataloader.test.transforms.0.short_edge_length=64", "dataloader.test.transforms.0.max_size=64",
+]  # fmt: skip
+CLASSES = [{"id": 4, "name": "nut"}, {"id": 9, "name": "bolt"}]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("run") / "best.pt"
+    cfg = load_config(CONFIG, SMALL)
+    torch.manual_seed(0)
+    weights = instantiate(cfg.model).state_dict()
+    saved = {"model": weights, "ema": None, "categories": CLASSES, "config": to_yaml(cfg), "format": FORMAT, "step": 0}
+    write_torch(saved, path)
+    return path
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    pixels = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
+    cv2.imwrite(str(tmp_path / "photo 1.png"), pixels)
+    return tmp_path / "photo 1.png"
+
+
+def tool(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    """Exit code of ``predict.py`` with these arguments."""
+    monkeypatch.setattr("sys.argv", ["predict.py", *map(str, arguments)])
+    monkeypatch.setattr("signal.signal", lambda number, handler: None)  # the test process keeps its own
+    with pytest.raises(SystemExit) as left:
+        runpy.run_path(str(TOOL), run_name="__main__")
+    return int(left.value.code or 0)
+
+
+def test_program(checkpoint: Path, image: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad.jpg").write_bytes(b"bad")
+    command = [sys.executable, TOOL, "--checkpoint", checkpoint, image, tmp_path / "bad.jpg", "--output", "out"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*map(str, command), "--score-threshold", "0", "--device", "cpu", "model.test_topk_per_image=3"],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["out/predictions.json"]
+    assert "bad.jpg cannot be decoded" in done.stderr
+    assert "3 objects in 1 images; skipped, because they could not be read: 1" in done.stderr
+    assert (tmp_path / "out" / "photo 1.png").is_file()
+    data = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    assert data["categories"] == CLASSES
+    assert data["annotations"][0]["segmentation"]["size"] == [50, 70]
+
+
+def test_config_and_options(checkpoint: Path, image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    odd = image.rename(tmp_path / "train.lr=3.png")  # a file wins over an override
+    arguments = ["--checkpoint", checkpoint, "--config-file", CONFIG, *SMALL, odd, "--output", tmp_path / "out"]
+    options = ["--format", "jpg", "--score-threshold", "0.1", "--batch-size", "2", "--device", "cpu"]
+    assert tool(monkeypatch, *arguments, *options) == 0
+    assert (tmp_path / "out" / "train.lr=3.jpg").is_file()
+    assert tool(monkeypatch, *arguments, "--no-draw", "--output", tmp_path / "bare", "--device", "cpu") == 0
+    assert not list((tmp_path / "bare").glob("*.png"))
+    assert json.loads((tmp_path / "bare" / "predictions.json").read_text())["info"]["score_threshold"] == 0.5
+
+
+def test_errors_are_one_message(
+    checkpoint: Path, image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "bad.mp4").write_bytes(b"no video")
+    (tmp_path / "names.json").write_text('{"categories": [{"id": 1, "name": "a"}]}')
+    (tmp_path / "list.json").write_text("[1]")
+    good = ["--checkpoint", checkpoint, image, "--output", tmp_path / "out", "--device", "cpu"]
+    for arguments, message in (
+        ([image, "--output", "x"], "give --checkpoint, --config-file, or both"),
+        (["--checkpoint", "nix.pt", image, "--output", "x"], "checkpoint nix.pt does not exist"),
+        (["--checkpoint", checkpoint, "train.seed=3", "--output", "x"], "give at least one image"),
+        (["--config-file", CONFIG, *SMALL, image, "--output", "x"], "names no weights: give a checkpoint too"),
+        (["--checkpoint", checkpoint, tmp_path / "bad.mp4", "--output", tmp_path / "out"], "none of the 1 inputs"),
+        ([*good, "nix.jpg"], "no image, video, folder or pattern match: nix.jpg"),
+        ([*good, "model.num_clases=3"], "did you mean 'model.num_classes'"),
+        ([*good, "model.num_classes=3"], "do not fit the model of this config"),
+        ([*good, "--score-threshold", "50"], "must lie between 0 and 1, it is 50"),
+        ([*good, "--device", "gpu"], 'device "gpu" is not a device'),
+        ([*good, "--every", "0"], "every must be at least 1"),
+        ([*good, "--class-names", tmp_path / "names.json"], "the model has 2 classes but there are 1 class names"),
+        ([*good, "--class-names", tmp_path / "list.json"], "has no list 'categories'"),
+    ):
+        assert tool(monkeypatch, *arguments) == 2, arguments
+        error = capsys.readouterr().err
+        assert message in error
+        assert "Traceback" not in error
+
+
+def test_ctrl_c(checkpoint: Path, image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pe_dense.prediction.files.draw_instances", interrupted)
+    assert tool(monkeypatch, "--checkpoint", checkpoint, image, "--output", tmp_path / "out") == 130
+    assert len(json.loads((tmp_path / "out" / "predictions.json").read_text())["images"]) == 1
+
+
+def test_help(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert tool(monkeypatch, "--help") == 0
+    assert "python tools/predict.py --checkpoint" in capsys.readouterr().out
+
+
+def test_class_names_unknown(checkpoint: Path, tmp_path: Path) -> None:
+    saved = torch.load(checkpoint, weights_only=True)
+    write_torch({**saved, "categories": None}, tmp_path / "old.pt")
+    categories = load_predictor(tmp_path / "old.pt", device="cpu").categories
+    assert categories is not None
+    assert (categories.ids, categories.names) == ((1, 2), ("class_1", "class_2"))
+    (tmp_path / "names.json").write_text(json.dumps({"categories": CLASSES}))
+    named = load_predictor(tmp_path / "old.pt", device="cpu", class_names=tmp_path / "names.json").categories
+    assert named is not None
+    assert named.to_json() == CLASSES
