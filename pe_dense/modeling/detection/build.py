@@ -22,8 +22,8 @@ def build_mask_rcnn(
     num_classes: int,
     with_masks: bool = True,
     square_size: int | None = 1024,
-    pixel_mean: Sequence[float] = (127.0, 127.0, 127.0),
-    pixel_std: Sequence[float] = (127.0, 127.0, 127.0),
+    pixel_mean: Sequence[float] = (127.5, 127.5, 127.5),
+    pixel_std: Sequence[float] = (127.5, 127.5, 127.5),
     conv_dim: int = 256,
     fc_dim: int = 1024,
     anchor_sizes: Sequence[float] | None = None,
@@ -36,7 +36,8 @@ def build_mask_rcnn(
     test_nms_thresh: float = 0.5,
     test_topk_per_image: int = 100,
 ) -> MaskRCNN:
-    """Mask R-CNN with ViTDet's heads (arXiv 2203.16527, appendix A.2); the defaults are the released COCO recipe.
+    """Mask R-CNN with ViTDet's heads (arXiv 2203.16527, appendix A.2); the defaults are the released COCO
+    recipe, except for the encoder's own normalisation (the release takes 127 for both mean and deviation).
 
     Args:
         backbone: the pyramid; its levels and strides set up the rest.
@@ -81,8 +82,8 @@ def build_cascade_mask_rcnn(
     num_classes: int,
     with_masks: bool = True,
     square_size: int | None = 1024,
-    pixel_mean: Sequence[float] = (127.0, 127.0, 127.0),
-    pixel_std: Sequence[float] = (127.0, 127.0, 127.0),
+    pixel_mean: Sequence[float] = (127.5, 127.5, 127.5),
+    pixel_std: Sequence[float] = (127.5, 127.5, 127.5),
     conv_dim: int = 256,
     fc_dim: int = 1024,
     anchor_sizes: Sequence[float] | None = None,

@@ -35,8 +35,8 @@ class MaskRCNN(nn.Module):
         backbone: nn.Module,
         proposal_generator: RPN,
         roi_heads: RegionHeads,
-        pixel_mean: Sequence[float] = (127.0, 127.0, 127.0),
-        pixel_std: Sequence[float] = (127.0, 127.0, 127.0),
+        pixel_mean: Sequence[float] = (127.5, 127.5, 127.5),
+        pixel_std: Sequence[float] = (127.5, 127.5, 127.5),
         square_size: int | None = None,
     ) -> None:
         super().__init__()

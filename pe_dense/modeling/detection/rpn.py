@@ -34,12 +34,17 @@ class RPNHead(nn.Module):
 
     def __init__(self, in_channels: int = 256, num_anchors: int = 3, num_convs: int = 2) -> None:
         super().__init__()
-        self.convs = nn.ModuleList(nn.Conv2d(in_channels, in_channels, 3, padding=1) for _ in range(num_convs))
+        convs = [nn.Conv2d(in_channels, in_channels, 3, padding=1) for _ in range(num_convs)]
+        self.convs = nn.ModuleList(convs)
         self.objectness = nn.Conv2d(in_channels, num_anchors, 1)
         self.deltas = nn.Conv2d(in_channels, num_anchors * 4, 1)
-        for layer in [*self.convs, self.objectness, self.deltas]:
+        for conv in convs:  # keeps the scale of the features whatever the width; 0.01 shrinks them in narrow models
+            nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+        for layer in (self.objectness, self.deltas):
             nn.init.normal_(layer.weight, std=0.01)
-            nn.init.zeros_(layer.bias)
+        for name, parameter in self.named_parameters():
+            if name.endswith("bias"):
+                nn.init.zeros_(parameter)
 
     def forward(self, features: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """Predict for each level.

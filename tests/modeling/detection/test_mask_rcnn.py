@@ -104,7 +104,7 @@ def test_copies_and_the_meta_device(tiny):
     with torch.device("meta"):
         model = tiny()
     assert {p.device.type for p in model.parameters()} == {"meta"}
-    assert model.pixel_mean == (127.0, 127.0, 127.0)
+    assert model.pixel_mean == (127.5, 127.5, 127.5)
     assert all("pixel" not in key for key in model.state_dict())
     real = tiny()
     state = real.state_dict()
