@@ -35,6 +35,7 @@ def model(released):
     )  # fmt: skip
     model = build_mask_rcnn(
         FeaturePyramid(encoder, out_channels=32), 7, square_size=128, conv_dim=32, fc_dim=64,
+        pixel_mean=(127, 127, 127), pixel_std=(127, 127, 127),
         rpn_batch_size_per_image=8192, pre_nms_topk=(200, 100), post_nms_topk=(60, 40),
         roi_batch_size_per_image=1_000_000, test_score_thresh=0.02, test_topk_per_image=30,
     )  # fmt: skip
