@@ -24,8 +24,8 @@ dataloader = dict(
             image_root="${data.root}/train",
             skip_empty=True,
         ),
-        transforms=[L(RandomFlip)(), L(LargeScaleJitter)(size=160, min_scale=0.7, max_scale=1.4)],
-        batch_size=8,
+        transforms=[L(RandomFlip)(), L(LargeScaleJitter)(size=160, min_scale=0.8, max_scale=1.25)],
+        batch_size=4,
         num_workers=1,
         seed="${train.seed}",
     ),
@@ -38,4 +38,6 @@ dataloader = dict(
 )
 evaluator = L(CocoEvaluator)(json_file="${data.root}/annotations/instances_val.json")
 model.num_classes = L(count_classes)(json_file="${data.root}/annotations/instances_train.json")
-train = L(TrainSettings)(output_dir="output/demo", epochs=20, eval_period=5, seed=0)
+train = L(TrainSettings)(
+    output_dir="output/demo", epochs=8, seed=0, clip_norm=3.0, eval_period=2, checkpoint_period=4, log_period=50
+)
