@@ -24,7 +24,7 @@ demo: setup
 	$(BIN)/python tools/plot_run.py $(RUN) --output $(RUN)/vis/curves.png
 	$(BIN)/python tools/visualize_detections.py --json-file $(SCENES)/annotations/instances_val.json \
 		--image-root $(SCENES)/val --results $(RUN)/inference/coco_instances_results.json \
-		--output $(RUN)/vis/detections.png --contact-sheet
+		--output $(RUN)/vis/detections.png --sort name
 	$(BIN)/python tools/evaluate_results.py --json-file $(SCENES)/annotations/instances_val.json \
 		--results $(RUN)/inference/coco_instances_results.json
 	@echo

@@ -11,7 +11,10 @@ from ..common.own_data import data, dataloader, evaluator
 from ..common.small_detector import lr_schedule, model, optimizer
 
 data.image_size = 256
+dataloader.train.batch_size = 4
+dataloader.train.transforms[1].min_scale = 0.8  # a wide range of scales pays only in long training
+dataloader.train.transforms[1].max_scale = 1.25
 model.num_classes = L(count_classes)(json_file="${data.json}")
 train = L(TrainSettings)(
-    output_dir="output/custom_small", epochs=30, seed=0, clip_norm=1.0, eval_period=5, checkpoint_period=5
+    output_dir="output/custom_small", epochs=24, seed=0, clip_norm=3.0, eval_period=6, checkpoint_period=3
 )
