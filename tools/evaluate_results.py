@@ -32,9 +32,17 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--max-detections", type=int, default=100, metavar="N", help="per image and class (default: 100)"
     )
+    parser.add_argument(
+        "--all-images",
+        action="store_true",
+        help="score all images of the ground truth, not only those the results' evaluated_images.json lists",
+    )
     parser.add_argument("--per-class", action="store_true", help="also print the AP of each class")
     parser.add_argument(
-        "--output", type=Path, metavar="JSON", help="write all numbers, in percent, to this file (null: no such object)"
+        "--output",
+        type=Path,
+        metavar="JSON",
+        help="write all numbers, in percent, to this file (null where there is no such object)",
     )
     return parser.parse_args()
 
@@ -42,10 +50,11 @@ def parse() -> argparse.Namespace:
 def main() -> int:
     """Score and print; 0, or 2 after an error of the user's."""
     args = parse()
-    from pe_dense.evaluation import evaluate_coco_results, format_results
+    from pe_dense.evaluation import evaluate_coco_results, format_results, read_evaluated_images
 
     try:
-        metrics = evaluate_coco_results(args.json_file, args.results, args.tasks, args.max_detections)
+        image_ids = None if args.all_images else read_evaluated_images(args.results)
+        metrics = evaluate_coco_results(args.json_file, args.results, args.tasks, args.max_detections, image_ids)
     except (OSError, ValueError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 2

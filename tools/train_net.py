@@ -7,7 +7,7 @@ import argparse
 import sys
 
 EXAMPLES = """examples:
-  python tools/train_net.py --config-file configs/custom/mask_rcnn.py train.epochs=20
+  python tools/train_net.py --config-file configs/demo/mask_rcnn_scenes.py train.epochs=20
   python tools/train_net.py --config-file output/x/config.yaml --resume
   python tools/train_net.py --config-file output/x/config.yaml --eval-only
   python tools/train_net.py --config-file F --num-gpus 8 dataloader.train.batch_size=64

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 EXAMPLES = """examples:
-  python tools/visualize_data.py --config-file configs/custom/mask_rcnn.py --output batch.png
+  python tools/visualize_data.py --config-file configs/demo/mask_rcnn_scenes.py --output batch.png
   python tools/visualize_data.py --config-file F --split test --num 9 --output test.png dataloader.test.batch_size=1
 """
 

@@ -33,16 +33,23 @@ def main() -> int:
         "or by file name (default: error)",
     )  # fmt: skip
     parser.add_argument("--num", type=int, default=12, metavar="N", help="how many images, 0 for all (default: 12)")
+    parser.add_argument(
+        "--all-images", action="store_true",
+        help="draw from all images of the ground truth, not only those the results' evaluated_images.json lists",
+    )  # fmt: skip
     parser.add_argument("--contact-sheet", action="store_true", help="also write contact_sheet.png into the folder")
     args = parser.parse_args()
     from pe_dense.data import CocoDataset
+    from pe_dense.evaluation import read_evaluated_images
     from pe_dense.launch import user_message
     from pe_dense.visualization import visualize_detections
     from pe_dense.visualization.matching import read_results
 
     try:
+        dataset = CocoDataset(args.json_file, args.image_root)
+        image_ids = None if args.all_images else read_evaluated_images(args.results)
         written = visualize_detections(
-            CocoDataset(args.json_file, args.image_root),
+            dataset if image_ids is None else dataset.select(image_ids),
             read_results(args.results),
             args.output,
             score_threshold=args.score_threshold,

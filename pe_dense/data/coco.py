@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,7 @@ class CocoDataset:
     def __len__(self) -> int:
         return len(self._images)
 
-    def select(self, image_ids: np.ndarray) -> CocoDataset:
+    def select(self, image_ids: np.ndarray | Sequence[int]) -> CocoDataset:
         """A data set of the items whose image id is among ``image_ids``; the annotations are shared, not copied."""
         part = copy.copy(self)
         part._images = self._images[np.isin(self.image_ids, image_ids)]

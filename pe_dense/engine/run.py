@@ -67,7 +67,7 @@ def train(cfg: DictConfig, resume: bool = False) -> dict[str, float]:
         save_config(cfg, output_dir / "config.yaml")
     setup_logging(output_dir, main=dist.is_main())
     if resume and path is None:
-        logger.info("nothing to resume in %s: starting a new run", output_dir)
+        logger.warning("no checkpoint in %s: nothing to resume, starting a new run from step 0", output_dir)
     trainer, evaluation = _build(cfg, settings, device, saved, path)
     logger.info("training %d steps on %s, run directory %s", trainer.total_steps, device, output_dir)
     try:

@@ -65,7 +65,8 @@ class TrainSettings:
     def __post_init__(self) -> None:
         if (self.epochs is None) == (self.steps is None):
             raise ValueError(
-                f"set exactly one of train.epochs and train.steps, they are {self.epochs} and {self.steps}"
+                f"set exactly one of train.epochs and train.steps, they are {self.epochs} and {self.steps}: "
+                "set the other to null"
             )
         if self.precision not in ("fp32", "bf16"):
             raise ValueError(f'train.precision must be "fp32" or "bf16", it is "{self.precision}"')

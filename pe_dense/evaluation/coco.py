@@ -22,14 +22,16 @@ def evaluate_coco_results(
     results: str | Path | Sequence[Row],
     tasks: Sequence[str] | None = TASKS,
     max_detections: int = 100,
+    image_ids: Sequence[int] | None = None,
 ) -> dict[str, float]:
-    """Score saved results over all images of the ground truth, as COCO's own server does.
+    """Score saved results over all images of the ground truth, as COCO's own server does, or over some of them.
 
     Args:
         json_file: COCO-format ground truth.
         results: a results json, or its rows: ``{"image_id", "category_id", "bbox", "score", "segmentation"}``.
         tasks: of "bbox" and "segm"; None takes what the ground truth and the results both have.
         max_detections: highest number of detections per image and class that counts.
+        image_ids: the images to score; None for all.
 
     Returns:
         Percentages, for each task "bbox/AP", "bbox/AP50", "bbox/AP75", "bbox/APs", "bbox/APm", "bbox/APl", "bbox/AR1",
@@ -38,7 +40,7 @@ def evaluate_coco_results(
 
     Raises:
         FileNotFoundError: if a file does not exist.
-        ValueError: if a file is malformed, or the results are of another data set.
+        ValueError: if a file is malformed, the results are of another data set, or the ground truth lacks an image.
     """
     source = "results"
     with paused_gc():
@@ -52,7 +54,19 @@ def evaluate_coco_results(
         truth = GroundTruth.from_json(json_file, tasks)
         detections = Detections.from_rows(rows, truth, source, masks="segm" in truth.tasks)
         del rows
-    return score(truth, detections, optional_tasks=tasks is None, max_detections=max_detections, source=source)
+    index = None if image_ids is None else _positions(truth, image_ids)
+    return score(truth, detections, index, tasks is None, max_detections, source)
+
+
+def _positions(truth: GroundTruth, image_ids: Sequence[int]) -> np.ndarray:
+    """Places of images among those of the ground truth."""
+    known = {int(image_id): place for place, image_id in enumerate(truth.image_ids)}
+    unknown = [i for i in image_ids if i not in known]
+    if unknown:
+        raise ValueError(
+            f"image ids {unknown[:5]} are not in the ground truth {truth.path}; give the json they were evaluated on"
+        )
+    return np.array([known[i] for i in image_ids], dtype=np.int64)
 
 
 def score(

@@ -19,6 +19,7 @@ from pe_dense.evaluation.detections import Detections
 from pe_dense.evaluation.gather import Shard, from_first_process, gather_shards
 from pe_dense.evaluation.ground_truth import TASKS, GroundTruth
 from pe_dense.evaluation.json_file import paused_gc
+from pe_dense.evaluation.scope import write_evaluated_images
 from pe_dense.structures import Categories, Instances, RoiMasks
 from pe_dense.structures.masks import encode_rle
 
@@ -37,8 +38,8 @@ class CocoEvaluator:
     Args:
         json_file: COCO-format ground truth.
         tasks: of "bbox" and "segm"; None takes whatever the ground truth and the model's predictions both have.
-        output_dir: where ``coco_instances_results.json`` is written (detectron2's name); None writes nothing. In a
-            distributed run all processes must see this folder.
+        output_dir: where ``coco_instances_results.json`` (detectron2's name) and, beside it, the ids of the images it
+            covers are written; None writes nothing. In a distributed run all processes must see this folder.
         max_detections: highest number of detections per image and class that counts.
 
     Raises:
@@ -155,6 +156,7 @@ class CocoEvaluator:
         merged = dict(sorted(merged.items()))
         if self.output_dir is not None:
             _write_results(merged.values(), self.output_dir)
+            write_evaluated_images(self.output_dir, list(merged))
         source = "predictions"
         masks = "segm" in self._truth.tasks
         with paused_gc():

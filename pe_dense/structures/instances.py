@@ -50,6 +50,10 @@ class Instances:
     def __len__(self) -> int:
         return len(self.boxes)
 
+    def __repr__(self) -> str:
+        height, width = self.image_size
+        return f"Instances({len(self)} objects in {height} x {width}: {', '.join(self._rows())})"
+
     def __getitem__(self, index: Tensor | slice) -> Instances:
         """Select objects by a boolean mask, an index tensor or a slice."""
         return replace(self, **{name: value[index] for name, value in self._rows().items()})

@@ -62,6 +62,16 @@ def test_other_detection_limit(tmp_path, limit):
     assert f"bbox/AR{limit}" in metrics
 
 
+def test_some_images_only(case):
+    json_file, truth, rows = case
+    ids = [image["id"] for image in truth["images"]][::2]
+    metrics = evaluate_coco_results(json_file, [r for r in rows if r["image_id"] in ids], image_ids=ids)
+    for task in ("bbox", "segm"):
+        assert_same(metrics, task, oracle(truth, rows, task, image_ids=ids)[0])
+    with pytest.raises(ValueError, match=r"image ids \[99999\] are not in the ground truth .* evaluated on"):
+        evaluate_coco_results(json_file, rows, image_ids=[*ids, 99999])
+
+
 def test_results_file_and_rows_give_the_same(case, tmp_path):
     file, _, rows = case
     saved = tmp_path / "results.json"

@@ -36,3 +36,7 @@ def test_to_and_empty():
     empty = Instances.empty((4, 5))
     assert len(empty) == 0
     assert empty.boxes.shape == (0, 4)
+
+
+def test_repr_is_one_line():
+    assert repr(some(scores=torch.rand(3))) == "Instances(3 objects in 8 x 9: boxes, classes, scores)"
