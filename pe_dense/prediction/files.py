@@ -17,7 +17,13 @@ from pe_dense.data import DataError
 from pe_dense.data.image_io import decode_image
 from pe_dense.engine.predictor import Predictor
 from pe_dense.prediction.coco_results import DATA_SET_NAME, ResultsWriter
-from pe_dense.prediction.inputs import InputFile, check_no_input_is_overwritten, find_inputs, name_outputs
+from pe_dense.prediction.inputs import (
+    InputFile,
+    check_no_input_is_overwritten,
+    check_output_folder,
+    find_inputs,
+    name_outputs,
+)
 from pe_dense.prediction.progress import ProgressReport
 from pe_dense.prediction.video_io import VideoReader, VideoWriter
 from pe_dense.structures import Instances
@@ -97,6 +103,7 @@ def predict_files(
     root, files = find_inputs(inputs, output_dir)
     targets: dict[str, Path] = {}
     if draw:
+        check_output_folder(files, output_dir)
         names = name_outputs(files, f".{image_format}")
         targets = {file.name: output_dir / name for file, name in zip(files, names)}
         check_no_input_is_overwritten(files, list(targets.values()))

@@ -87,6 +87,16 @@ def check_no_input_is_overwritten(files: Sequence[InputFile], outputs: Sequence[
             raise ValueError(f"the output {output} would overwrite an input; choose another output folder")
 
 
+def check_output_folder(files: Sequence[InputFile], output_dir: Path) -> None:
+    """Refuse to write among the inputs, where the next run would take the pictures for inputs.
+
+    Raises:
+        ValueError: naming the folder.
+    """
+    if output_dir.resolve() in {file.path.resolve().parent for file in files}:
+        raise ValueError(f"the output folder {output_dir} holds inputs; choose another one, such as {output_dir}_drawn")
+
+
 def _stem(name: str) -> str:
     return name[: len(name) - len(Path(name).suffix)]
 

@@ -161,6 +161,6 @@ def test_wrong_arguments(tmp_path: Path, predictor: Predictor) -> None:
     ):
         with pytest.raises(ValueError, match=message):
             predict_files(predictor, [image], tmp_path / "out", **arguments)
-    with pytest.raises(ValueError, match="would overwrite an input"):
+    with pytest.raises(ValueError, match="holds inputs"):
         predict_files(predictor, [image], tmp_path)
     assert predict_files(predictor, [image], tmp_path, draw=False).images == 1

@@ -5,7 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from pe_dense.prediction.inputs import InputFile, check_no_input_is_overwritten, find_inputs, name_outputs
+from pe_dense.prediction.inputs import (
+    InputFile,
+    check_no_input_is_overwritten,
+    check_output_folder,
+    find_inputs,
+    name_outputs,
+)
 
 
 def make(folder: Path, *names: str) -> None:
@@ -70,3 +76,10 @@ def test_inputs_are_not_overwritten(tmp_path: Path) -> None:
     _, files = find_inputs([tmp_path / "a"], tmp_path)
     with pytest.raises(ValueError, match=r"link/1\.png would overwrite an input; choose another output folder"):
         check_no_input_is_overwritten(files, [tmp_path / "link" / "1.png"])
+
+
+def test_output_folder_must_not_hold_inputs(tmp_path):
+    files = [InputFile(tmp_path / "photos" / "1.png", "1.png")]
+    check_output_folder(files, tmp_path / "photos" / "drawn")
+    with pytest.raises(ValueError, match=r"the output folder .*photos holds inputs; choose another one"):
+        check_output_folder(files, tmp_path / "x" / ".." / "photos")
