@@ -145,7 +145,7 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     if found != FORMAT:
         raise CheckpointError(
             f"{path} is not a checkpoint of this project (its format is {found!r}, expected {FORMAT!r}); "
-            f"weights of other projects are given to the model's own weights argument"
+            f"weights of an encoder are given to the weights argument of the backbone in the config"
         )
     assert isinstance(payload, dict)
     return payload

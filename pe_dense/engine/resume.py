@@ -28,7 +28,7 @@ HARMLESS_KEYS = frozenset(
 """Settings that may change when a run is resumed, because the weights it arrives at do not depend on them (apart from
 rounding when the device changes). The length of the run is not one of them: schedules depend on it."""
 
-HARMLESS_NAMES = frozenset({"num_workers", "prefetch_factor", "pin_memory", "json_file", "image_root", "cache_dir"})
+HARMLESS_NAMES = frozenset({"num_workers", "json_file", "image_root", "val_json", "val_images"})
 """Keys that may change wherever they stand. Paths are among them because data may move; what the training data holds
 is compared by :func:`data_fingerprint`."""
 

@@ -1,1 +1,1 @@
-""""""
+"""Small modules and functional operations that the models share."""

@@ -1,1 +1,1 @@
-""""""
+"""The backbone and the models on top of it."""

@@ -147,7 +147,7 @@ def test_resume_from_damaged_checkpoint_uses_the_one_before(
 def test_resume_without_checkpoint_starts_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         train(make_config(tmp_path, steps=2), resume=True)
-    assert f"nothing to resume in {tmp_path}: starting a new run" in caplog.text
+    assert f"no checkpoint in {tmp_path}: nothing to resume, starting a new run from step 0" in caplog.text
     assert step_path(tmp_path / "checkpoints", 2).exists()
 
 
