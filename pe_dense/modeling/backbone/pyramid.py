@@ -20,6 +20,8 @@ _SCALES = {"p2": 4.0, "p3": 2.0, "p4": 1.0, "p5": 0.5, "p6": 0.25}  # map size r
 class FeaturePyramid(nn.Module):
     """Simple feature pyramid (ViTDet, arXiv 2203.16527, section 3) on one or several layers of the encoder.
 
+    Parts of the encoder that the chosen layers do not need do not train.
+
     Args:
         backbone: the encoder.
         out_channels: channels of every level.
@@ -32,7 +34,7 @@ class FeaturePyramid(nn.Module):
         trainable_blocks: ``None`` trains the whole encoder, 0 freezes it, n trains its last n blocks.
 
     Raises:
-        ValueError: for unknown levels or a number of layers the mode cannot use.
+        ValueError: for unknown levels, a number of layers the mode cannot use, or a norm the encoder does not have.
     """
 
     def __init__(
@@ -55,8 +57,20 @@ class FeaturePyramid(nn.Module):
         for name in self.sources:
             setattr(self, name, _level(name, backbone.embed_dim, out_channels))
         self.mix = nn.Parameter(torch.zeros(len(self.layers))) if mode == "weighted" else None
+        if norm and not isinstance(backbone.ln_post, nn.LayerNorm):
+            raise ValueError("norm=True, but this encoder has no final norm; only Core towers with pool=True have one")
         if trainable_blocks is not None:
             backbone.freeze(trainable_blocks)
+        self._freeze_unused()
+
+    def _freeze_unused(self) -> None:
+        """What the maps do not pass through gets no gradient, which several processes would wait for."""
+        encoder = self.backbone
+        last = max(i % encoder.depth for i in self.layers)
+        unused = [*encoder.blocks[last + 1 :], encoder.attn_pool, encoder.proj, None if self.norm else encoder.ln_post]
+        for part in unused:
+            if part is not None:
+                part.requires_grad_(False)
 
     def _layers(self, layers: Sequence[int] | None) -> list[int]:
         depth = self.backbone.depth

@@ -103,3 +103,19 @@ def test_smaller_patch_and_fewer_levels():
 def test_bad_options(options, message):
     with pytest.raises(ValueError, match=message):
         FeaturePyramid(encoder(), 8, **options)
+
+
+@pytest.mark.parametrize("norm", [False, True])
+def test_parts_that_are_not_run_do_not_train(norm):
+    core = {"use_ln_post": True, "pool": True, "output_dim": 8}
+    pyramid = FeaturePyramid(encoder(**core), 8, layers=[1], norm=norm)
+    sum(x.square().mean() for x in pyramid(torch.randn(1, 3, 64, 64)).values()).backward()
+    trainable = {n for n, p in pyramid.named_parameters() if p.requires_grad}
+    assert trainable == {n for n, p in pyramid.named_parameters() if p.grad is not None}
+    assert any("ln_post" in n for n in trainable) == norm
+    assert not [n for n in trainable if "resblocks.2" in n]
+
+
+def test_norm_needs_a_tower_that_has_one():
+    with pytest.raises(ValueError, match="norm=True, but this encoder has no final norm"):
+        FeaturePyramid(encoder(), 8, norm=True)
