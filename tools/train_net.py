@@ -10,6 +10,8 @@ EXAMPLES = """examples:
   python tools/train_net.py --config-file configs/demo/mask_rcnn_scenes.py train.epochs=20
   python tools/train_net.py --config-file output/x/config.yaml --resume
   python tools/train_net.py --config-file output/x/config.yaml --eval-only
+  python tools/train_net.py --config-file output/x/config.yaml --eval-only --output output/x/other_data \
+      dataloader.test.dataset.json_file=J dataloader.test.dataset.image_root=D evaluator.json_file=J
   python tools/train_net.py --config-file F --num-gpus 8 dataloader.train.batch_size=64
   torchrun --nproc-per-node 8 tools/train_net.py --config-file F
 """
@@ -32,6 +34,11 @@ def make_parser() -> argparse.ArgumentParser:
         "--checkpoint", metavar="C",
         help="with --eval-only: the checkpoint to evaluate; default: best.pt of train.output_dir, else the newest",
     )  # fmt: skip
+    parser.add_argument(
+        "--output",
+        metavar="DIR",
+        help="with --eval-only: folder of the results; default: inference/ in train.output_dir",
+    )
     parser.add_argument("--print-config", action="store_true", help="print the resolved config and do nothing else")
     processes = parser.add_mutually_exclusive_group()
     processes.add_argument("--num-gpus", type=positive, metavar="N", help="N processes on this machine, one GPU each")
@@ -52,7 +59,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     cfg = load_config(arguments.config_file, arguments.overrides)
     if arguments.eval_only:
-        evaluate(cfg, arguments.checkpoint)
+        evaluate(cfg, arguments.checkpoint, arguments.output)
     else:
         train(cfg, resume=arguments.resume)
 
@@ -62,6 +69,8 @@ def main() -> int:
     arguments = parser.parse_intermixed_args()
     if arguments.checkpoint is not None and not arguments.eval_only:
         parser.error("--checkpoint goes with --eval-only; to start a new run from weights, set train.init_from=C")
+    if arguments.output is not None and not arguments.eval_only:
+        parser.error("--output goes with --eval-only; the folder of a training run is train.output_dir=DIR")
     if arguments.eval_only and arguments.resume:
         parser.error("--eval-only and --resume exclude each other")
     from pe_dense.config import format_config, load_config

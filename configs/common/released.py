@@ -14,7 +14,8 @@ train.epochs = None
 train.clip_norm = None
 train.checkpoint_period = 0
 train.checkpoint_steps = 5000
-train.eval_period = 2.73  # 5000 steps
+train.eval_period = 0
+train.eval_steps = 5000
 train.keep_last = 100
 dataloader.train.transforms[1].shared_offset = True  # one random number places the crop along both axes
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -23,7 +23,20 @@ logger = logging.getLogger(__name__)
 
 
 class Hook:
-    """Called by the trainer in every process, in the order the hooks are listed."""
+    """Something that happens around the training loop. All methods are optional; every process calls them.
+
+    A run takes hooks of one's own from the config, ``hooks = [L(MyHook)(...)]``, or from ``train(cfg, hooks=[...])``.
+    They are called before the run's own ones (moving average, log, checkpoint, evaluation), in the order they are
+    listed. What they may use of the trainer:
+
+    - ``trainer.step``, ``trainer.epoch``, ``trainer.total_steps``, ``trainer.lr``, ``trainer.settings``;
+    - ``trainer.values``: the numbers of this step (``loss``, its terms, ``grad_norm``, times); one that a hook adds in
+      every step, in every process, is averaged and logged with them;
+    - ``trainer.results``: of the newest evaluation, by name such as "bbox/AP";
+    - ``trainer.model``, ``trainer.optimizer``, ``trainer.ema`` and ``trainer.writer`` (None but in the main process).
+
+    A hook that is in the config is a part of the run: it cannot be changed when the run is resumed.
+    """
 
     def before_train(self, trainer: Trainer) -> None:
         """Before the first step; ``trainer.step`` is the number of steps already taken."""
@@ -35,11 +48,24 @@ class Hook:
         """After the last step, and when the loop ends by an error or a signal."""
 
     def state_dict(self) -> dict[str, Any]:
-        """What an exact continuation needs; plain data."""
+        """What an exact continuation needs: numbers, strings, tensors, and lists and dicts of them.
+
+        It is asked for before :meth:`before_train`, too.
+        """
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take back what :meth:`state_dict` gave."""
+
+
+def named_hooks(hooks: Sequence[Hook]) -> dict[str, Hook]:
+    """The hooks by the names of their states in a checkpoint: the class, with a number from the second of it on."""
+    named: dict[str, Hook] = {}
+    for hook in hooks:
+        kind = type(hook).__name__
+        same = sum(type(other).__name__ == kind for other in named.values())
+        named[f"{kind}.{same + 1}" if same else kind] = hook
+    return named
 
 
 def is_due(step: int, period: float, total_steps: int) -> bool:
@@ -61,12 +87,16 @@ class EmaHook(Hook):
 
 
 class LogHook(Hook):
-    """Every ``period`` steps: a line on the console, in metrics.jsonl and TensorBoard: means since the last one."""
+    """Every ``period`` steps: a line on the console, in metrics.jsonl and TensorBoard: means since the last one.
+
+    The first step of this process has a line on the console too, so that speed and memory are known at once.
+    """
 
     def __init__(self, period: int) -> None:
         self.period = period
         self.sums: dict[str, float] = {}
         self.count = 0
+        self._first = True
         self._progress: Progress | None = None
         self._task = TaskID(0)
 
@@ -83,7 +113,11 @@ class LogHook(Hook):
             self.sums[name] = self.sums.get(name, 0.0) + value
         if self._progress is not None:
             self._progress.update(self._task, completed=trainer.step)
+        first, self._first = self._first, False
         if not is_due(trainer.step, self.period, trainer.total_steps):
+            if first and trainer.writer is not None:
+                numbers = {**trainer.values, "lr": trainer.lr, "memory_mb": memory_mb(trainer.device)}
+                logger.info("%s  (the first step is slower)", _console_line(trainer, numbers))
             return
         names = list(self.sums)
         means = dist.mean_over_processes([self.sums[name] / self.count for name in names])
@@ -91,7 +125,8 @@ class LogHook(Hook):
         self.sums, self.count = {}, 0
         if trainer.writer is not None:
             trainer.writer.write(trainer.step, trainer.epoch, line)
-            logger.info("%s", _console_line(trainer, line))
+            left = datetime.timedelta(seconds=round(line["step_time"] * (trainer.total_steps - trainer.step)))
+            logger.info("%s  ETA %s", _console_line(trainer, line), left)
 
     def after_train(self, trainer: Trainer) -> None:
         if self._progress is not None:
@@ -105,13 +140,11 @@ class LogHook(Hook):
 
 
 def _console_line(trainer: Trainer, line: Mapping[str, float]) -> str:
-    seconds = line["step_time"]
-    left = datetime.timedelta(seconds=round(seconds * (trainer.total_steps - trainer.step)))
     terms = "  ".join(f"{name} {line[name]:.4g}" for name in trainer.loss_names if name != "loss")
     return (
         f"step {trainer.step}/{trainer.total_steps}  epoch {trainer.epoch:.2f}  loss {line['loss']:.4g}  {terms}  "
-        f"lr {line['lr']:.3g}  grad {line['grad_norm']:.3g}  {seconds:.3f} s/it  data {line['data_time']:.3f} s  "
-        f"ETA {left}  {line['memory_mb']:.0f} MB"
+        f"lr {line['lr']:.3g}  grad {line['grad_norm']:.3g}  {line['step_time']:.3f} s/it  "
+        f"data {line['data_time']:.3f} s  {line['memory_mb']:.0f} MB"
     )
 
 
@@ -143,22 +176,21 @@ class EvalHook(Hook):
     """Evaluates every ``period`` steps and at the end, and keeps the weights of the best result in ``best.pt``.
 
     Args:
-        evaluate: runs the evaluation and returns its flat results, or None if it was cut short by a signal.
+        evaluate: evaluates the trainer's present weights and returns flat results, or None if a signal cut it short.
         period: steps between evaluations; 0 = only at the end.
         best_metric: key of the results that decides.
     """
 
-    def __init__(self, evaluate: Callable[[], dict[str, float] | None], period: float, best_metric: str) -> None:
+    def __init__(self, evaluate: Callable[[Trainer], dict[str, float] | None], period: float, best_metric: str) -> None:
         self.evaluate = evaluate
         self.period = period
         self.best_metric = best_metric
         self.best = -math.inf
-        self.results: dict[str, float] = {}
 
     def before_train(self, trainer: Trainer) -> None:
         done = dist.broadcast_object(trainer.writer.evaluations() if trainer.writer is not None else {})
         for results in done.values():
-            self.results = results
+            trainer.results = results
             self.best = max(self.best, _rankable(results.get(self.best_metric)))
         if trainer.step and trainer.step not in done:
             self.after_step(trainer)  # the run ended between this step's checkpoint and its evaluation
@@ -166,10 +198,10 @@ class EvalHook(Hook):
     def after_step(self, trainer: Trainer) -> None:
         if not is_due(trainer.step, self.period, trainer.total_steps):
             return
-        results = self.evaluate()
+        results = self.evaluate(trainer)
         if results is None:
             return
-        self.results = results
+        trainer.results = results
         if trainer.writer is not None:
             trainer.writer.write(trainer.step, trainer.epoch, results)
             last = trainer.step >= trainer.total_steps

@@ -1,24 +1,103 @@
-"""Evaluation of a model on a data set."""
+"""Evaluation of a model on a data set, and the note of what was evaluated."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
 from pe_dense.engine import distributed as dist
+from pe_dense.engine.config_diff import changed_keys, describe_changes, flat_config
 from pe_dense.engine.rng import rng_shield
+from pe_dense.engine.run_directory import RunDirectoryError
+from pe_dense.engine.run_log import json_numbers
 from pe_dense.engine.trainer import autocast, to_device
 from pe_dense.evaluation import Evaluator
+from pe_dense.structures import Categories
 
 logger = logging.getLogger(__name__)
 
+RECORD_NAME = "evaluation.json"
+
 _REPORT_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Test data, its evaluator, and the folder of the results.
+
+    ``evaluation.json`` in that folder tells what the files beside it are: ``checkpoint`` (null: weights of the running
+    training, or of the model as its config builds it), ``step``, ``results`` (null: it did not get that far) and the
+    ``config`` of model, test data and evaluator.
+
+    Attributes:
+        loader: each process's share of the test data.
+        evaluator: writes its files to ``folder``.
+        folder: usually ``inference/`` of the run.
+        config: plain data.
+    """
+
+    loader: Iterable[list[dict[str, Any]]]
+    evaluator: Evaluator
+    folder: Path
+    config: dict[str, Any]
+
+    @property
+    def categories(self) -> Categories | None:
+        """Of the test data, if it has any."""
+        return getattr(getattr(self.loader, "dataset", None), "categories", None)
+
+    def check_folder(self, key: str) -> None:
+        """Results of another evaluation must not be overwritten.
+
+        Raises:
+            RunDirectoryError: if model, test data or evaluator of the results in the folder are others.
+        """
+        path = self.folder / RECORD_NAME
+        if not path.is_file():
+            return
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise RunDirectoryError(f"{path} is damaged ({error}): delete it, or choose another {key}") from error
+        saved, present = flat_config(record["config"]), flat_config(self.config)
+        changed = [k for k in changed_keys(saved, present) if not k.endswith(".num_workers")]
+        if changed:
+            raise RunDirectoryError(
+                f"{self.folder} holds the results of another evaluation, which differs in "
+                f"{describe_changes(changed, saved, present)}: choose another {key}"
+            )
+
+    def run(
+        self,
+        model: nn.Module,
+        device: torch.device,
+        precision: str,
+        step: int | None,
+        checkpoint: Path | None = None,
+        should_stop: Callable[[], bool] = lambda: False,
+    ) -> dict[str, float] | None:
+        """See :func:`run_inference`; ``step`` and ``checkpoint`` say where the weights come from."""
+        record = {"checkpoint": str(checkpoint) if checkpoint is not None else None, "step": step, "results": None}
+        self._write(record)
+        results = run_inference(model, self.loader, self.evaluator, device, precision, should_stop)
+        if results is not None:
+            self._write({**record, "results": json_numbers(results)})
+        return results
+
+    def _write(self, record: dict[str, Any]) -> None:
+        if dist.is_main():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            text = json.dumps({**record, "config": self.config}, indent=1)
+            (self.folder / RECORD_NAME).write_text(text + "\n", encoding="utf-8")
 
 
 def run_inference(

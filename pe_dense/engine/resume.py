@@ -1,28 +1,38 @@
-"""Is this the run that the checkpoint belongs to?"""
+"""Continuing a run: its newest checkpoint, whether it belongs to this config and data, and its state."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from pe_dense.config import from_yaml
-from pe_dense.engine.checkpoint import CheckpointError, list_checkpoints
+from pe_dense.engine import distributed as dist
+from pe_dense.engine.checkpoint import CheckpointError, latest_checkpoint, load_checkpoint
+from pe_dense.engine.config_diff import changed_keys, describe_changes, flat_config
+from pe_dense.engine.hooks import named_hooks
+from pe_dense.engine.rng import seed_all, set_rng_state
+from pe_dense.engine.run_directory import RunDirectoryError
 from pe_dense.structures import Categories
+
+if TYPE_CHECKING:
+    from pe_dense.engine.trainer import Trainer
 
 logger = logging.getLogger(__name__)
 
-COMPARED = ("model", "dataloader", "evaluator", "optimizer", "lr_schedule", "train")
+COMPARED = ("model", "dataloader", "evaluator", "optimizer", "lr_schedule", "train", "hooks")
 """The names that make up a run; other names in a config only matter where one of these refers to them."""
 
 HARMLESS_KEYS = frozenset(
     f"train.{key}"
     for key in (
         "output_dir", "device", "compile", "deterministic", "num_threads", "overwrite", "init_from",
-        "log_period", "eval_period", "checkpoint_period", "checkpoint_steps", "keep_last", "best_metric",
+        "log_period", "eval_period", "eval_steps", "checkpoint_period", "checkpoint_steps", "keep_last", "best_metric",
     )
 )  # fmt: skip
 """Settings that may change when a run is resumed, because the weights it arrives at do not depend on them (apart from
@@ -33,24 +43,54 @@ HARMLESS_NAMES = frozenset({"num_workers", "json_file", "image_root", "val_json"
 is compared by :func:`data_fingerprint`."""
 
 
-class RunDirectoryError(ValueError):
-    """The run directory holds another run than the one that was asked for."""
+@dataclass(frozen=True)
+class ResumePoint:
+    """The checkpoint that a run continues from.
+
+    Attributes:
+        path: its file.
+        saved: its content.
+    """
+
+    path: Path
+    saved: dict[str, Any]
 
 
-def flat_config(cfg: DictConfig) -> dict[str, Any]:
-    """All leaves of a config with interpolations resolved, by dotted key."""
-    leaves: dict[str, Any] = {}
+def find_resume_point(output_dir: Path, cfg: DictConfig) -> ResumePoint | None:
+    """The newest undamaged checkpoint of a run directory; the main process decides for all.
 
-    def walk(node: Any, key: str) -> None:
-        items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else None
-        if not items or not node:
-            leaves[key] = node
-            return
-        for name, child in items:
-            walk(child, f"{key}.{name}" if key else str(name))
+    Raises:
+        CheckpointError: if all checkpoints are damaged.
+        RunDirectoryError: if it belongs to another config.
+    """
+    path = dist.broadcast_object(latest_checkpoint(output_dir / "checkpoints") if dist.is_main() else None)
+    if path is None:
+        return None
+    point = ResumePoint(path, load_checkpoint(path))
+    check_same_config(point.saved["config"], cfg, path)
+    return point
 
-    walk(OmegaConf.to_container(cfg, resolve=True), "")
-    return leaves
+
+def restore(trainer: Trainer, saved: Mapping[str, Any]) -> None:
+    """Bring everything but the weights to the checkpoint's state."""
+    trainer.optimizer.load_state_dict(saved["optimizer"])
+    trainer.step = saved["step"]
+    if trainer.ema is not None:
+        trainer.ema.load_state_dict(saved["ema"])
+    hooks = named_hooks(trainer.hooks)
+    for name in hooks.keys() & saved["hooks"].keys():
+        hooks[name].load_state_dict(saved["hooks"][name])
+    if unknown := sorted(name for name, state in saved["hooks"].items() if state and name not in hooks):
+        logger.warning("the checkpoint holds the state of hooks that are not there now: %s", ", ".join(unknown))
+    if saved["world_size"] == dist.world_size():
+        set_rng_state(saved["rng"][dist.rank()])
+    else:
+        seed_all(trainer.settings.seed + trainer.step + dist.rank())
+        logger.warning(
+            "resuming with %d processes a run of %d: same step and data, but dropout differs, so not bit for bit",
+            dist.world_size(), saved["world_size"],
+        )  # fmt: skip
+    logger.info("resuming at step %d of %d", trainer.step, trainer.total_steps)
 
 
 def check_same_config(saved_yaml: str, cfg: DictConfig, source: Path) -> None:
@@ -59,21 +99,21 @@ def check_same_config(saved_yaml: str, cfg: DictConfig, source: Path) -> None:
     Raises:
         RunDirectoryError: listing the keys that differ, other than harmless ones.
     """
-    saved = flat_config(from_yaml(saved_yaml, origin=f"config in {source}"))
-    present = flat_config(cfg)
-    nothing = object()
-    keys = sorted(k for k in saved.keys() | present.keys() if k.split(".")[0] in COMPARED)
-    changed = [k for k in keys if saved.get(k, nothing) != present.get(k, nothing)]
+    saved = _compared(from_yaml(saved_yaml, origin=f"config in {source}"))
+    present = _compared(cfg)
+    changed = changed_keys(saved, present)
     serious = [k for k in changed if k not in HARMLESS_KEYS and k.rsplit(".", 1)[-1] not in HARMLESS_NAMES]
     if serious:
-        shown = "; ".join(f"{k}: {saved.get(k, 'not set')} -> {present.get(k, 'not set')}" for k in serious[:8])
-        more = f" and {len(serious) - 8} more" if len(serious) > 8 else ""
         raise RunDirectoryError(
-            f"cannot resume from {source}: the config differs in {len(serious)} keys ({shown}{more}); "
+            f"cannot resume from {source}: the config differs in {describe_changes(serious, saved, present)}; "
             f"undo these changes, or start a new run with train.init_from={source} and another train.output_dir"
         )
     if changed:
         logger.info("resuming with changed settings that do not matter: %s", ", ".join(changed))
+
+
+def _compared(cfg: DictConfig) -> dict[str, Any]:
+    return {key: value for key, value in flat_config(cfg).items() if key.split(".")[0] in COMPARED}
 
 
 def data_fingerprint(dataset: Any) -> dict[str, Any]:
@@ -108,28 +148,6 @@ def check_same_data(saved: dict[str, Any], present: dict[str, Any], source: Path
             f"cannot resume from {source}: the training data is not the same ({', '.join(different)} differ; {counts});"
             f" set dataloader.train.dataset to the data of that run, or start a new run with train.init_from={source}"
         )
-
-
-def check_fresh(output_dir: Path, overwrite: bool) -> None:
-    """A new run must not mix with an earlier one.
-
-    Raises:
-        RunDirectoryError: if the directory holds checkpoints and may not be overwritten.
-    """
-    found = list_checkpoints(output_dir / "checkpoints")
-    if found and not overwrite:
-        raise RunDirectoryError(
-            f"{output_dir} already holds a run ({len(found)} checkpoints, newest {found[-1].name}): continue it with "
-            f"--resume, choose another train.output_dir, or delete it with train.overwrite=true"
-        )
-
-
-def clear_run(output_dir: Path) -> None:
-    """Remove what an earlier run left that a new one would not overwrite."""
-    stale = [*(output_dir / "checkpoints").glob("*.pt"), *(output_dir / "checkpoints").glob("*.pt.tmp")]
-    stale += [*output_dir.glob("tensorboard/events.*"), *output_dir.glob("nonfinite_step_*.pt"), output_dir / "log.txt"]
-    for path in stale:
-        path.unlink(missing_ok=True)
 
 
 def check_num_classes(cfg: DictConfig, model: Any, categories: Categories | None) -> None:

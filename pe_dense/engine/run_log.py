@@ -8,6 +8,7 @@ import math
 import os
 import resource
 import sys
+from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,30 +22,47 @@ _ROOT = "pe_dense"
 _MARK = "_pe_dense_run"
 
 
+class _Early(logging.Handler):
+    """Keeps the newest of what is logged before there is a folder for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: deque[logging.LogRecord] = deque(maxlen=1000)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+
+
 def setup_logging(output_dir: str | Path | None = None, main: bool = True) -> None:
     """Send the library's log to the console and, in the main process, to ``output_dir/log.txt`` (appended).
 
-    Calling it again replaces the handlers of the call before. Processes other than the main one show warnings only.
+    Calling it again replaces the handlers of the call before. What was logged after a call without ``output_dir`` is
+    the beginning of the ``log.txt`` of the next call. Processes other than the main one show warnings only.
     """
     root = logging.getLogger(_ROOT)
+    early = [record for handler in root.handlers if isinstance(handler, _Early) for record in handler.records]
     for handler in [h for h in root.handlers if getattr(h, _MARK, False)]:
         root.removeHandler(handler)
         handler.close()
     plain = logging.Formatter("%(asctime)s %(levelname).1s %(message)s", "%H:%M:%S")
     handlers: list[logging.Handler] = []
-    if sys.stderr.isatty():
+    if terminal().is_terminal:
         handlers.append(RichHandler(console=terminal(), show_path=False, log_time_format="%H:%M:%S"))
     else:
         handlers.append(logging.StreamHandler())
         handlers[0].setFormatter(plain)
     if not main:
         handlers[0].setLevel(logging.WARNING)
-    elif output_dir is not None:
+    elif output_dir is None:
+        handlers.append(_Early())
+    else:
         Path(output_dir).mkdir(parents=True, exist_ok=True)
         handlers.append(logging.FileHandler(Path(output_dir) / "log.txt", encoding="utf-8"))
         handlers[-1].setFormatter(
             logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s", "%Y-%m-%d %H:%M:%S")
         )
+        for record in early:
+            handlers[-1].handle(record)
     for handler in handlers:
         setattr(handler, _MARK, True)
         root.addHandler(handler)
@@ -83,9 +101,8 @@ class RunWriter:
 
     def write(self, step: int, epoch: float, values: Mapping[str, float]) -> None:
         """Append one line and the curves' points; numbers that json does not know (NaN, infinity) become null."""
-        clean = {k: v if math.isfinite(v) else None for k, v in values.items()}
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, "epoch": round(epoch, 6), **clean}) + "\n")
+            file.write(json.dumps({"step": step, "epoch": round(epoch, 6), **json_numbers(values)}) + "\n")
         for name, value in values.items():
             tag = name if "/" in name else f"train/{name}"
             self._tensorboard.add_scalar(tag, value, step)
@@ -98,6 +115,11 @@ class RunWriter:
         """Evaluation results so far, by step."""
         lines = [r for r in read_metrics(self.path) if "loss" not in r]
         return {r["step"]: {k: _number(v) for k, v in r.items() if k not in ("step", "epoch")} for r in lines}
+
+
+def json_numbers(values: Mapping[str, float]) -> dict[str, float | None]:
+    """Numbers that json does not know (NaN, infinity) as None."""
+    return {name: value if math.isfinite(value) else None for name, value in values.items()}
 
 
 def _number(value: float | None) -> float:

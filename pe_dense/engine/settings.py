@@ -26,6 +26,7 @@ class TrainSettings:
         ema_decay: decay per step of the moving average of the weights, e.g. 0.9998; None = no average. When on, the
             averaged weights are the ones evaluated.
         eval_period: epochs between evaluations; 0 = only at the end.
+        eval_steps: optimiser steps between evaluations, instead of ``eval_period``.
         checkpoint_period: epochs between checkpoints; 0 = only at the end.
         checkpoint_steps: optimiser steps between checkpoints, instead of ``checkpoint_period``.
         keep_last: how many of the newest checkpoints stay; ``best.pt`` is not counted.
@@ -51,6 +52,7 @@ class TrainSettings:
     clip_norm: float | None = None
     ema_decay: float | None = None
     eval_period: float = 0.0
+    eval_steps: int | None = None
     checkpoint_period: float = 1.0
     checkpoint_steps: int | None = None
     keep_last: int = 2
@@ -74,7 +76,7 @@ class TrainSettings:
             value = getattr(self, key)
             if value is not None and not value > 0:
                 raise ValueError(f"train.{key} must be greater than 0, it is {value}")
-        for key in ("steps", "accumulate", "keep_last", "log_period", "checkpoint_steps", "num_threads"):
+        for key in ("steps", "accumulate", "keep_last", "log_period", "eval_steps", "checkpoint_steps", "num_threads"):
             value = getattr(self, key)
             if value is not None and value < 1:
                 raise ValueError(f"train.{key} must be at least 1, it is {value}")
@@ -90,6 +92,14 @@ class TrainSettings:
             return self.steps
         assert self.epochs is not None
         return max(1, round(self.epochs * steps_per_epoch))
+
+    def steps_between_evaluations(self, steps_per_epoch: float) -> float:
+        """0 = only at the end."""
+        return self.eval_steps or self.eval_period * steps_per_epoch
+
+    def steps_between_checkpoints(self, steps_per_epoch: float) -> float:
+        """0 = only at the end."""
+        return self.checkpoint_steps or self.checkpoint_period * steps_per_epoch
 
     def torch_device(self) -> torch.device:
         """The device of this process.

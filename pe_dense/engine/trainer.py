@@ -7,7 +7,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,7 +20,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from pe_dense.engine import distributed as dist
 from pe_dense.engine.checkpoint import FORMAT
 from pe_dense.engine.ema import Ema
-from pe_dense.engine.hooks import CheckpointHook, Hook
+from pe_dense.engine.hooks import CheckpointHook, Hook, named_hooks
 from pe_dense.engine.interrupt import RunInterrupted, StopSignal
 from pe_dense.engine.replay import NonFiniteLossError, image_ids, save_replay
 from pe_dense.engine.rng import RngState, get_rng_state, rng_shield
@@ -62,6 +62,11 @@ class Trainer:
         writer: metrics of the run; None in all processes but the main one.
         hooks: see :class:`Hook`; called in this order.
         facts: what every checkpoint carries besides the state (config, categories, data).
+
+    Attributes:
+        step: optimiser steps already taken.
+        values: loss terms, gradient norm and times of the last step.
+        results: of the newest evaluation.
     """
 
     def __init__(
@@ -89,6 +94,7 @@ class Trainer:
         self.checkpoint_dir = Path(settings.output_dir) / "checkpoints"
         self.stop = StopSignal()
         self.values: dict[str, float] = {}
+        self.results: dict[str, float] = {}
         self.loss_names: list[str] = []
 
     @property
@@ -109,26 +115,24 @@ class Trainer:
             RunInterrupted: after SIGINT or SIGTERM, with a checkpoint saved.
         """
         self.model.train()
-        with self.stop:
-            try:
+        with self.stop, ExitStack() as ending:
+            for hook in reversed(self.hooks):  # all of them are called, in order, even if one of them fails
+                ending.callback(hook.after_train, self)
+            for hook in self.hooks:
+                hook.before_train(self)
+            batches = self.loader.iterate(self.step)
+            while self.step < self.total_steps:
+                started = time.perf_counter()
+                with rng_shield(cuda=False):  # how the data is loaded must not change dropout
+                    batch = [to_device(sample, self.device) for sample in next(batches)]
+                data_time = time.perf_counter() - started
+                stop = self.train_step(batch)
+                self.values["data_time"] = data_time
+                self.values["step_time"] = time.perf_counter() - started
                 for hook in self.hooks:
-                    hook.before_train(self)
-                batches = self.loader.iterate(self.step)
-                while self.step < self.total_steps:
-                    started = time.perf_counter()
-                    with rng_shield(cuda=False):  # how the data is loaded must not change dropout
-                        batch = [to_device(sample, self.device) for sample in next(batches)]
-                    data_time = time.perf_counter() - started
-                    stop = self.train_step(batch)
-                    self.values["data_time"] = data_time
-                    self.values["step_time"] = time.perf_counter() - started
-                    for hook in self.hooks:
-                        hook.after_step(self)
-                    if stop or (self.stop.received and dist.world_size() == 1):
-                        self._interrupted(stop or self.stop.received)
-            finally:
-                for hook in self.hooks:
-                    hook.after_train(self)
+                    hook.after_step(self)
+                if stop or (self.stop.received and dist.world_size() == 1):
+                    self._interrupted(stop or self.stop.received)
 
     def train_step(self, batch: list[Sample]) -> int:
         """One optimiser step on ``batch``; returns the number of a signal any process received, or 0."""
@@ -212,7 +216,7 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
             "rng": dist.gather_objects(get_rng_state()),
-            "hooks": {type(hook).__name__: hook.state_dict() for hook in self.hooks},
+            "hooks": {name: hook.state_dict() for name, hook in named_hooks(self.hooks).items()},
             **self.facts,
         }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import pickle
 import signal
@@ -25,6 +26,8 @@ from pe_dense.launch.messages import user_message
 Backend = Literal["gloo", "nccl"]
 
 _GRACE_SECONDS = 5.0
+_SAVE_SECONDS = 60.0
+_NOTES = "*.error"
 
 
 class LaunchError(RuntimeError):
@@ -99,12 +102,13 @@ def _spawn(fn: Callable[..., Any], num_processes: int, args: Sequence[Any], back
     with tempfile.TemporaryDirectory(prefix="pe_dense_launch_") as folder:
         shared = (num_processes, free_port(), backend, folder, fn, tuple(args))
         processes = [context.Process(target=_worker, args=(rank, *shared)) for rank in range(num_processes)]
-        for process in processes:
-            process.start()
+        notes = lambda: any(Path(folder).glob(_NOTES))  # its writer may take long to end, or never do
         with _Forwarding(processes):
-            while any(p.is_alive() for p in processes) and not any(p.exitcode for p in processes):
+            for process in processes:
+                process.start()
+            while any(p.is_alive() for p in processes) and not (any(p.exitcode for p in processes) or notes()):
                 time.sleep(0.05)
-            died = _finish(processes)
+            died = _finish(processes, notes())
         if died is not None:
             rank, reason = died
             oom = ": the machine may have run out of memory" if reason == signal.SIGKILL else ""
@@ -122,6 +126,7 @@ def _worker(
     )  # fmt: skip
     if backend == "gloo":
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // size))
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
     try:
         _join_group(fn, args, backend)
     except Exception as error:
@@ -130,6 +135,16 @@ def _worker(
         (Path(folder) / f"{rank}.tmp").write_bytes(note)
         os.replace(Path(folder) / f"{rank}.tmp", Path(folder) / f"{rank}.error")
         sys.exit(1)
+
+
+def _leave_with_parent() -> None:
+    """A launcher that is killed cannot tell its processes to stop: they would train on for ever, unseen."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os.kill(os.getpid(), signal.SIGTERM)  # a training saves itself
+    time.sleep(_SAVE_SECONDS)
+    os._exit(1)
 
 
 def _carry(error: Exception) -> bytes:
@@ -141,16 +156,20 @@ def _carry(error: Exception) -> bytes:
     return carried
 
 
-def _finish(processes: Sequence[BaseProcess]) -> tuple[int, signal.Signals] | None:
+def _finish(processes: Sequence[BaseProcess], error: bool) -> tuple[int, signal.Signals] | None:
     """After the first has failed (or all are done): give the others time to leave, then end them.
+
+    Args:
+        processes: of the group.
+        error: one of them has left a note about an error.
 
     Returns:
         Rank and signal of a process that was ended from outside, or crashed: then errors of others only follow from it.
     """
-    failed = any(p.exitcode for p in processes)
+    failed = error or any(p.exitcode for p in processes)
     # processes that leave by a signal's exit code are all on their way out and may still be writing
-    polite = all(p.exitcode in (None, 0, 128 + signal.SIGINT, 128 + signal.SIGTERM) for p in processes)
-    deadline = time.monotonic() + (60.0 if polite else 1.0)
+    polite = not error and all(p.exitcode in (None, 0, 128 + signal.SIGINT, 128 + signal.SIGTERM) for p in processes)
+    deadline = time.monotonic() + (_SAVE_SECONDS if polite else 1.0)
     while failed and any(p.is_alive() for p in processes) and time.monotonic() < deadline:
         time.sleep(0.05)
     deadly = {-number: number for number in (signal.SIGKILL, signal.SIGSEGV, signal.SIGBUS, signal.SIGILL)}
@@ -159,22 +178,24 @@ def _finish(processes: Sequence[BaseProcess]) -> tuple[int, signal.Signals] | No
         for process in processes:
             if process.is_alive():
                 end(process)
+        deadline = time.monotonic() + _GRACE_SECONDS
         for process in processes:
-            process.join(_GRACE_SECONDS if end is BaseProcess.terminate else None)
+            process.join(max(0.0, deadline - time.monotonic()) if end is BaseProcess.terminate else None)
     return died[0] if died else None
 
 
 def _raise_first(processes: Sequence[BaseProcess], folder: Path) -> None:
-    notes = sorted(pickle.loads(path.read_bytes()) for path in folder.glob("*.error"))
+    notes = [pickle.loads(path.read_bytes()) for path in folder.glob(_NOTES)]
     if notes:
-        _, rank, carried, trace = notes[0]
+        # an error that this library raised on purpose is the cause, whatever others noticed of it at the same moment
+        _, rank, carried, trace = min(notes, key=lambda note: (not note[2], note[0]))
         cause = LaunchError(f"process {rank} of {len(processes)} failed:\n{trace}")
         if carried:
             raise pickle.loads(carried) from cause
         raise cause
     codes = [p.exitcode for p in processes if p.exitcode]
-    if codes:
-        raise SystemExit(next((code for code in codes if code > 0), 1))
+    if codes:  # a shell's number for a process that a signal ended before it could leave by itself
+        raise SystemExit(next((code for code in codes if code > 0), 128 - codes[0]))
 
 
 class _Forwarding:

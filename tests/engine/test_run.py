@@ -13,10 +13,10 @@ from toy_run import ToyTestLoader, make_config, weights_of
 from pe_dense.config import LazyCall as L
 from pe_dense.config import load_config
 from pe_dense.engine import evaluate, load_checkpoint, read_metrics, train
+from pe_dense.engine.build import without_pretrained
 from pe_dense.engine.checkpoint import CheckpointError, list_checkpoints, step_path
 from pe_dense.engine.interrupt import RunInterrupted
-from pe_dense.engine.resume import RunDirectoryError
-from pe_dense.engine.run import without_pretrained
+from pe_dense.engine.run_directory import RunDirectoryError
 from pe_dense.engine.trainer import Trainer
 
 FULL = {"ema_decay": 0.9, "accumulate": 2, "clip_norm": 0.5}
@@ -71,7 +71,10 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_run_directory(finished: Path) -> None:
     assert [p.name for p in list_checkpoints(finished / "checkpoints")] == ["step_00000009.pt", "step_00000012.pt"]
-    assert (finished / "log.txt").read_text().count("training 12 steps on cpu") == 1
+    log = (finished / "log.txt").read_text()
+    assert log.count("training 12 steps (4 epochs) of 4 images on cpu: 12 images, 7.5e-05 M parameters, 7.5e-05 M") == 1
+    assert log.index("step 1/12") < log.index("step 2/12")  # the first step on the console, not in the metrics
+    assert "(the first step is slower)" in log
     lines = read_metrics(finished / "metrics.jsonl")
     steps = [line["step"] for line in lines if "loss" in line]
     assert steps == [2, 4, 6, 8, 10, 12]

@@ -1,0 +1,98 @@
+"""The folder of a run: may it be used, and what is in it when the run starts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from pe_dense.config import save_config
+from pe_dense.engine.checkpoint import BEST, list_checkpoints
+
+OUTPUT_KEY = "train.output_dir"
+"""What a message calls the run directory."""
+
+
+class RunDirectoryError(ValueError):
+    """The run directory cannot be written to, or holds another run than the one that was asked for."""
+
+
+def check_writable(folder: Path, key: str = OUTPUT_KEY) -> None:
+    """Can files be written to ``folder``, or can it be created? Nothing is created.
+
+    Raises:
+        RunDirectoryError: naming ``key`` and what is in the way.
+    """
+    nearest = next(path for path in (folder, *folder.absolute().parents) if os.path.exists(path))
+    if not nearest.is_dir():
+        raise RunDirectoryError(f"{key} is {folder}, but {nearest} is a file: choose another {key}")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise RunDirectoryError(
+            f"{key} is {folder}, but nothing can be written to {nearest}: choose another {key}, or change the "
+            f"permissions of the folder"
+        )
+
+
+@contextmanager
+def writing_to(folder: Path, key: str = OUTPUT_KEY) -> Iterator[None]:
+    """Inside, an error of the file system becomes one that names ``key``.
+
+    Raises:
+        RunDirectoryError: instead of an ``OSError``.
+    """
+    try:
+        yield
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename not in (None, str(folder)) else ""
+        raise RunDirectoryError(
+            f"cannot write to {folder}, which is {key} ({where}{error.strerror or error}): choose another {key}"
+        ) from error
+
+
+def check_fresh(output_dir: Path, overwrite: bool) -> None:
+    """A new run must not mix with an earlier one, nor with files that are not a run's.
+
+    Raises:
+        RunDirectoryError: if the directory holds checkpoints and may not be overwritten, or another program's config.
+    """
+    saved = output_dir / "config.yaml"
+    if saved.is_file() and "pe_dense." not in saved.read_text(encoding="utf-8", errors="replace"):
+        raise RunDirectoryError(
+            f"{saved} is not the config of a run of this project and would be overwritten: choose another {OUTPUT_KEY}"
+        )
+    steps, best = list_checkpoints(output_dir / "checkpoints"), output_dir / "checkpoints" / BEST
+    if overwrite or not (steps or best.exists()):
+        return
+    found = f"{len(steps)} checkpoints, newest {steps[-1].name}" if steps else f"only {BEST} of it is left"
+    remedy = "continue it with --resume" if steps else f"start from its weights with train.init_from={best}"
+    raise RunDirectoryError(
+        f"{output_dir} already holds a run ({found}): {remedy}, choose another {OUTPUT_KEY}, "
+        f"or delete it with train.overwrite=true"
+    )
+
+
+def start_run(output_dir: Path, cfg: DictConfig, fresh: bool, overwrite: bool) -> None:
+    """Create the directory with its ``config.yaml``. Called by the main process, once the run can start.
+
+    Args:
+        output_dir: the run directory; everything in it that a run does not write stays as it is.
+        cfg: the config of the run.
+        fresh: the run starts at step 0: curves of an earlier attempt would mix with its own.
+        overwrite: an earlier run is deleted.
+
+    Raises:
+        RunDirectoryError: if it cannot be written.
+    """
+    checkpoints = output_dir / "checkpoints"
+    stale = list(output_dir.glob("tensorboard/events.*")) if fresh else []
+    if fresh and overwrite:
+        stale += [*list_checkpoints(checkpoints), checkpoints / BEST, *checkpoints.glob("*.pt.tmp")]
+        stale += [*output_dir.glob("nonfinite_step_*.pt"), output_dir / "log.txt"]
+    with writing_to(output_dir):
+        output_dir.mkdir(parents=True, exist_ok=True)
+        for path in stale:
+            path.unlink(missing_ok=True)
+        save_config(cfg, output_dir / "config.yaml")
