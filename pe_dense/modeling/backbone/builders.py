@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+import inspect
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Concatenate, ParamSpec
 
 from pe_dense.modeling.backbone.vit import AbsPos, PerceptionEncoder, RopePositions
 from pe_dense.modeling.backbone.weights import PatchResize, load_encoder_weights
@@ -60,108 +62,99 @@ SIZES: tuple[TowerSize, ...] = (
 )
 
 
-class Builder(Protocol):
-    """A function that builds one named tower; every argument is optional."""
-
-    __name__: str
-
-    def __call__(
-        self,
-        *,
-        weights: str | None = None,
-        patch_size: int | None = None,
-        grid_size: int | None = None,
-        depth: int | None = None,
-        use_cls_token: bool | None = None,
-        pool: bool | None = None,
-        window_size: int = 0,
-        global_blocks: Sequence[int] = (),
-        abs_pos: AbsPos = "bilinear",
-        rope: RopePositions = "index",
-        rope_reference: int | None = None,
-        drop_path_rate: float = 0.0,
-        checkpoint_every: int = 0,
-        mask_padding: bool = True,
-        patch_resize: PatchResize = "bicubic",
-    ) -> PerceptionEncoder:
-        """Build the tower.
-
-        Args:
-            weights: official name or file, see :func:`load_encoder_weights`; ``None`` starts from random weights.
-            patch_size: other than the native one; loaded weights are resized by ``patch_resize``.
-            grid_size: side of the position table other than the native one; loaded tables are resized bicubically.
-            depth: fewer blocks than the native tower; later ones in the file are left out.
-            use_cls_token: ``False`` drops the class token and its position.
-            pool: ``False`` leaves the pooling, the final norm and the projection of a Core tower out.
-            window_size, global_blocks, abs_pos, rope, rope_reference, drop_path_rate, checkpoint_every,
-                mask_padding: see :class:`PerceptionEncoder`.
-            patch_resize: ``bicubic`` or ``pinv``.
-
-        Raises:
-            ValueError: for sizes that do not fit together.
-            WeightsError: for weights that do not fit.
-        """
+P = ParamSpec("P")
 
 
-def _builder(size: TowerSize) -> Builder:
-    def build(
-        *,
-        weights: str | None = None,
-        patch_size: int | None = None,
-        grid_size: int | None = None,
-        depth: int | None = None,
-        use_cls_token: bool | None = None,
-        pool: bool | None = None,
-        window_size: int = 0,
-        global_blocks: Sequence[int] = (),
-        abs_pos: AbsPos = "bilinear",
-        rope: RopePositions = "index",
-        rope_reference: int | None = None,
-        drop_path_rate: float = 0.0,
-        checkpoint_every: int = 0,
-        mask_padding: bool = True,
-        patch_resize: PatchResize = "bicubic",
-    ) -> PerceptionEncoder:
-        if depth is not None and depth > size.depth:
-            raise ValueError(f"depth {depth}: {size.name} has {size.depth} blocks")
-        pool = size.is_core if pool is None else pool
-        if pool and not size.is_core:
-            raise ValueError(f"pool=True: {size.name} has no attention pooling; use a PE-Core tower")
-        encoder = PerceptionEncoder(
-            size.embed_dim,
-            depth or size.depth,
-            size.num_heads,
-            size.mlp_dim,
-            patch_size=patch_size or size.patch_size,
-            grid_size=grid_size or size.grid_size,
-            use_cls_token=size.use_cls_token if use_cls_token is None else use_cls_token,
-            layer_scale=size.layer_scale,
-            use_ln_post=pool,
-            pool=pool,
-            output_dim=size.output_dim if pool else None,
-            window_size=window_size,
-            global_blocks=global_blocks,
-            abs_pos=abs_pos,
-            rope=rope,
-            rope_reference=rope_reference,
-            drop_path_rate=drop_path_rate,
-            checkpoint_every=checkpoint_every,
-            mask_padding=mask_padding,
+def build_tower(
+    size: TowerSize,
+    *,
+    weights: str | None = None,
+    patch_size: int | None = None,
+    grid_size: int | None = None,
+    depth: int | None = None,
+    use_cls_token: bool | None = None,
+    pool: bool | None = None,
+    ln_post: bool | None = None,
+    window_size: int = 0,
+    global_blocks: Sequence[int] = (),
+    abs_pos: AbsPos = "bilinear",
+    rope: RopePositions = "index",
+    rope_reference: int | None = None,
+    drop_path_rate: float = 0.0,
+    checkpoint_every: int = 0,
+    mask_padding: bool = True,
+    patch_resize: PatchResize = "bicubic",
+) -> PerceptionEncoder:
+    """Build a tower; ``None`` stands for the tower's own value.
+
+    Args:
+        size: which tower; the named builders fill it in.
+        weights: official name or file, see :func:`load_encoder_weights`; ``None`` starts from random weights.
+        patch_size: other than the native one; loaded weights are resized by ``patch_resize``.
+        grid_size: side of the position table other than the native one; loaded tables are resized bicubically.
+        depth: fewer blocks than the native tower; later ones in the file are left out.
+        use_cls_token: ``False`` drops the class token and its position.
+        pool: ``False`` leaves the pooling and the projection of a Core tower out.
+        ln_post: whether a Core tower keeps its final norm; ``None`` keeps it together with the pooling.
+        window_size, global_blocks, abs_pos, rope, rope_reference, drop_path_rate, checkpoint_every, mask_padding:
+            see :class:`PerceptionEncoder`.
+        patch_resize: ``bicubic`` or ``pinv``.
+
+    Raises:
+        ValueError: for sizes that do not fit together.
+        WeightsError: for weights that do not fit.
+    """
+    if depth is not None and depth > size.depth:
+        raise ValueError(f"depth {depth}: {size.name} has {size.depth} blocks")
+    for option, value in (("pool", pool), ("ln_post", ln_post)):
+        if value and not size.is_core:
+            raise ValueError(f"{option}=True: only PE-Core towers end with a norm and a pooling, not {size.name}")
+    pool = size.is_core if pool is None else pool
+    encoder = PerceptionEncoder(
+        size.embed_dim,
+        depth or size.depth,
+        size.num_heads,
+        size.mlp_dim,
+        patch_size=patch_size or size.patch_size,
+        grid_size=grid_size or size.grid_size,
+        use_cls_token=size.use_cls_token if use_cls_token is None else use_cls_token,
+        layer_scale=size.layer_scale,
+        use_ln_post=pool if ln_post is None else ln_post,
+        pool=pool,
+        output_dim=size.output_dim if pool else None,
+        window_size=window_size,
+        global_blocks=global_blocks,
+        abs_pos=abs_pos,
+        rope=rope,
+        rope_reference=rope_reference,
+        drop_path_rate=drop_path_rate,
+        checkpoint_every=checkpoint_every,
+        mask_padding=mask_padding,
+    )
+    if weights is not None:
+        load_encoder_weights(
+            encoder, weights, patch_resize, allow_deeper=depth is not None, resize_positions=grid_size is not None
         )
-        if weights is not None:
-            load_encoder_weights(
-                encoder, weights, patch_resize, allow_deeper=depth is not None, resize_positions=grid_size is not None
-            )
-        return encoder
-
-    name = size.name.lower().replace("-", "_")
-    build.__name__ = build.__qualname__ = name
-    build.__doc__ = f"Build {size.name} (native input {size.image_size} px). Arguments: see :class:`Builder`."
-    return build
+    return encoder
 
 
-pe_core_t16_384, pe_core_s16_384, pe_core_b16_224, pe_core_l14_336, pe_core_g14_448 = map(_builder, SIZES[:5])
-pe_lang_l14_448, pe_lang_l14_448_tiling, pe_lang_g14_448, pe_lang_g14_448_tiling = map(_builder, SIZES[5:9])
-pe_spatial_t16_512, pe_spatial_s16_512, pe_spatial_b16_512, pe_spatial_l14_448, pe_spatial_g14_448 = map(
-    _builder, SIZES[9:]
-)
+def _named(
+    build: Callable[Concatenate[TowerSize, P], PerceptionEncoder], size: TowerSize
+) -> Callable[P, PerceptionEncoder]:
+    """``build`` for one size, as a function with the remaining arguments and a path that a config can name."""
+
+    @functools.wraps(build)
+    def tower(*args: P.args, **kwargs: P.kwargs) -> PerceptionEncoder:
+        return build(size, *args, **kwargs)
+
+    signature = inspect.signature(build)
+    vars(tower)["__signature__"] = signature.replace(parameters=list(signature.parameters.values())[1:])
+    tower.__name__ = tower.__qualname__ = size.name.lower().replace("-", "_")
+    tower.__doc__ = f"Build {size.name} (native input {size.image_size} px). Arguments: see :func:`build_tower`."
+    return tower
+
+
+_builders = [_named(build_tower, size) for size in SIZES]
+pe_core_t16_384, pe_core_s16_384, pe_core_b16_224, pe_core_l14_336, pe_core_g14_448 = _builders[:5]
+pe_lang_l14_448, pe_lang_l14_448_tiling, pe_lang_g14_448, pe_lang_g14_448_tiling = _builders[5:9]
+pe_spatial_t16_512, pe_spatial_s16_512, pe_spatial_b16_512, pe_spatial_l14_448, pe_spatial_g14_448 = _builders[9:]

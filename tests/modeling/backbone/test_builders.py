@@ -3,8 +3,10 @@ import inspect
 import pytest
 import torch
 
+from pe_dense.config.references import dotted_path, import_dotted
+from pe_dense.config.signatures import signature_of
 from pe_dense.modeling import backbone
-from pe_dense.modeling.backbone.builders import SIZES, Builder
+from pe_dense.modeling.backbone.builders import SIZES, build_tower
 
 # name: (patch, width, layers, heads, hidden, class token, LayerScale, output, image), as released
 RELEASED = {
@@ -57,11 +59,19 @@ def test_parameter_counts(build, millions):
         assert round(sum(p.numel() for p in build().parameters()) / 1e6, 3) == millions
 
 
-def test_builders_share_the_documented_signature():
-    documented = [p for p in inspect.signature(Builder.__call__).parameters if p != "self"]
+def test_builders_are_functions_that_configs_can_name_and_check():
+    documented = list(inspect.signature(build_tower).parameters)[1:]
     for size in SIZES:
-        build = getattr(backbone, size.name.lower().replace("-", "_"))
-        assert list(inspect.signature(build).parameters) == documented
+        name = size.name.lower().replace("-", "_")
+        build = getattr(backbone, name)
+        assert dotted_path(build) == f"pe_dense.modeling.backbone.builders.{name}"
+        assert import_dotted(dotted_path(build)) is build
+        assert size.name in build.__doc__
+        signature = signature_of(build)
+        assert list(signature.accepted) == documented
+        assert not signature.open
+        assert signature.required == ()
+        assert set(documented) <= set(signature.hints)
 
 
 def test_options_reach_the_encoder(tmp_path):
@@ -80,16 +90,38 @@ def test_options_reach_the_encoder(tmp_path):
     assert torch.equal(encoder.ln_pre.weight, native.ln_pre.weight)
 
 
-def test_core_tower_as_a_bare_backbone():
+@pytest.mark.parametrize("ln_post", [None, True, False])
+def test_core_tower_as_a_bare_backbone(ln_post):
     with torch.device("meta"):
-        encoder = backbone.pe_core_t16_384(pool=False, use_cls_token=False)
+        encoder = backbone.pe_core_t16_384(pool=False, ln_post=ln_post, use_cls_token=False)
     assert encoder.attn_pool is None
     assert encoder.proj is None
     assert encoder.class_embedding is None
+    assert isinstance(encoder.ln_post, torch.nn.LayerNorm) == bool(ln_post)
+
+
+def test_final_norm_of_a_core_tower_without_its_pooling(tmp_path):
+    options = {"depth": 2, "use_cls_token": False}
+    native = backbone.pe_core_t16_384(depth=2)
+    with torch.no_grad():
+        native.ln_post.weight.normal_()
+    torch.save(native.state_dict(), tmp_path / "core.pt")
+    pyramid = backbone.FeaturePyramid(
+        backbone.pe_core_t16_384(weights=str(tmp_path / "core.pt"), pool=False, ln_post=True, **options),
+        out_channels=8,
+        norm=True,
+    )
+    assert torch.equal(pyramid.backbone.ln_post.weight, native.ln_post.weight)
+    images = torch.randn(1, 3, 64, 64)
+    raw, normed = (pyramid.backbone.forward_intermediates(images, [1], norm=n)[0] for n in (False, True))
+    torch.testing.assert_close(native.ln_post(raw.permute(0, 2, 3, 1)).permute(0, 3, 1, 2), normed)
+    sum(x.mean() for x in pyramid(images).values()).backward()
+    assert all(p.grad is not None for p in pyramid.parameters())
 
 
 def test_impossible_options():
     with pytest.raises(ValueError, match="depth 13: PE-Spatial-T16-512 has 12 blocks"):
         backbone.pe_spatial_t16_512(depth=13)
-    with pytest.raises(ValueError, match="PE-Spatial-T16-512 has no attention pooling"):
-        backbone.pe_spatial_t16_512(pool=True)
+    for option in ("pool", "ln_post"):
+        with pytest.raises(ValueError, match=f"{option}=True: only PE-Core towers .* not PE-Spatial-T16-512"):
+            backbone.pe_spatial_t16_512(**{option: True})
