@@ -19,6 +19,10 @@ class ConvNorm(nn.Conv2d):
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int) -> None:
         super().__init__(in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=False)
         self.norm = LayerNorm2d(out_channels)
+        self.init_weights()
+
+    def init_weights(self) -> None:
+        """See :func:`pe_dense.layers.initialization.initialize`."""
         nn.init.kaiming_normal_(self.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x: Tensor) -> Tensor:

@@ -21,6 +21,11 @@ class LayerNorm2d(nn.Module):
         self.bias = nn.Parameter(torch.zeros(num_channels))
         self.eps = eps
 
+    def init_weights(self) -> None:
+        """See :func:`pe_dense.layers.initialization.initialize`."""
+        nn.init.ones_(self.weight)
+        nn.init.zeros_(self.bias)
+
     def forward(self, x: Tensor) -> Tensor:
         """B x C x H x W to the same shape."""
         x = x.permute(0, 2, 3, 1)

@@ -58,10 +58,15 @@ class FeaturePyramid(nn.Module):
             setattr(self, name, _level(name, backbone.embed_dim, out_channels))
         self.mix = nn.Parameter(torch.zeros(len(self.layers))) if mode == "weighted" else None
         if norm and not isinstance(backbone.ln_post, nn.LayerNorm):
-            raise ValueError("norm=True, but this encoder has no final norm; only Core towers with pool=True have one")
+            raise ValueError("norm=True, but this encoder has no final norm; build a PE-Core tower with ln_post=True")
         if trainable_blocks is not None:
             backbone.freeze(trainable_blocks)
         self._freeze_unused()
+
+    def init_weights(self) -> None:
+        """See :func:`pe_dense.layers.initialization.initialize`."""
+        if self.mix is not None:
+            nn.init.zeros_(self.mix)
 
     def _freeze_unused(self) -> None:
         """What the maps do not pass through gets no gradient, which several processes would wait for."""

@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Literal, NamedTuple, cast
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from pe_dense.layers.rope import rope_table
 from pe_dense.layers.windows import WindowOrder
-from pe_dense.modeling.backbone.block import AttentionPool, Block
+from pe_dense.modeling.backbone.block import Attention, AttentionPool, Block, LayerScale
+from pe_dense.modeling.backbone.geometry import Geometry, make_geometry
 
 AbsPos = Literal["bilinear", "bicubic", "tile"]
 RopePositions = Literal["index", "rescaled"]
 _CACHED_GRIDS = 16
-
-
-class _Geometry(NamedTuple):
-    """What the blocks need to know of the token grid."""
-
-    order: WindowOrder | None
-    rope: Tensor
-    window_rope: Tensor
-    valid: Tensor | None
 
 
 class Transformer(nn.Module):
@@ -100,7 +91,7 @@ class PerceptionEncoder(nn.Module):
         self.patch_size, self.grid_size, self.window_size = patch_size, grid_size, window_size
         self.abs_pos, self.checkpoint_every = abs_pos, checkpoint_every
         self.rope_reference = (rope_reference or grid_size) if rope == "rescaled" else None
-        self.use_cls_token = use_cls_token
+        self.use_cls_token, self.layer_scale = use_cls_token, layer_scale
 
         self.conv1 = nn.Conv2d(3, embed_dim, patch_size, patch_size, bias=False)
         self.class_embedding = nn.Parameter(torch.empty(embed_dim)) if use_cls_token else None
@@ -115,10 +106,11 @@ class PerceptionEncoder(nn.Module):
         self.ln_post = nn.LayerNorm(embed_dim, eps=1e-5) if use_ln_post else nn.Identity()
         self.attn_pool = AttentionPool(embed_dim, mlp_dim) if pool else None
         self.proj = nn.Parameter(torch.empty(embed_dim, output_dim)) if output_dim else None
-        self._geometries: dict[tuple[int, int, torch.device], _Geometry] = {}
-        self._init_weights()
+        self._geometries: dict[tuple[int, int, torch.device], Geometry] = {}
+        self._init_projections()
 
-    def _init_weights(self) -> None:
+    def _init_projections(self) -> None:
+        """Linear layers, embeddings and tables: what the constructors of the parts leave to the tower."""
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.trunc_normal_(module.weight, std=0.02)
@@ -126,6 +118,20 @@ class PerceptionEncoder(nn.Module):
         for parameter in (self.class_embedding, self.positional_embedding, self.proj, self.conv1.weight):
             if parameter is not None:
                 nn.init.trunc_normal_(parameter, std=0.02)
+
+    def init_weights(self) -> None:
+        """See :func:`pe_dense.layers.initialization.initialize`."""
+        for module in self.modules():
+            if isinstance(module, Attention):
+                nn.init.trunc_normal_(module.in_proj_weight, std=0.02)
+                nn.init.zeros_(module.in_proj_bias)
+            elif isinstance(module, LayerScale) and self.layer_scale is not None:
+                nn.init.constant_(module.gamma, self.layer_scale)
+            elif isinstance(module, AttentionPool):
+                nn.init.normal_(module.probe, std=self.embed_dim**-0.5)
+                nn.init.xavier_uniform_(module.attn.in_proj_weight)
+                nn.init.zeros_(module.attn.in_proj_bias)
+        self._init_projections()
 
     @property
     def blocks(self) -> list[Block]:
@@ -232,31 +238,19 @@ class PerceptionEncoder(nn.Module):
         table = F.interpolate(table, (height, width), mode=self.abs_pos, align_corners=False)
         return table[0].permute(1, 2, 0)
 
-    def _geometry(self, height: int, width: int, device: torch.device) -> _Geometry:
-        """Rotations and padding of a grid, kept for the grids seen last."""
+    def _geometry(self, height: int, width: int, device: torch.device) -> Geometry:
+        """Order, rotations and padding of a grid, kept for the grids seen last."""
+        head_dim = self.embed_dim // self.num_heads
+        args = (height, width, head_dim, self.window_size, self.rope_reference, self.use_cls_token, device)
         if torch.compiler.is_compiling():
-            return self._make_geometry(height, width, device)
+            return make_geometry(*args)
         key = (height, width, device)
         if key not in self._geometries:
             if len(self._geometries) >= _CACHED_GRIDS:
                 self._geometries.pop(next(iter(self._geometries)))
             with torch.inference_mode(False), torch.no_grad():
-                self._geometries[key] = self._make_geometry(height, width, device)
+                self._geometries[key] = make_geometry(*args)
         return self._geometries[key]
-
-    def _make_geometry(self, height: int, width: int, device: torch.device) -> _Geometry:
-        head_dim = self.embed_dim // self.num_heads
-        args = (head_dim, self.rope_reference, int(self.use_cls_token), device)
-        rope = rope_table(height, width, *args)
-        if self.use_cls_token:
-            still = torch.tensor([1.0, 0.0], device=device).expand(1, head_dim // 2, 2)
-            rope = torch.cat([still, rope])
-        if not self.window_size:
-            return _Geometry(None, rope, rope, None)
-        side = self.window_size
-        order = WindowOrder(height, width, side)
-        by_window = order.to_windows(rope.view(1, height, width, -1)).view(-1, head_dim // 2, 2)
-        return _Geometry(order, by_window, rope_table(side, side, *args), order.valid(device) if order.padded else None)
 
     def _block_index(self, index: int) -> int:
         if not -self.depth <= index < self.depth:

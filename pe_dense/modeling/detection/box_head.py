@@ -35,8 +35,17 @@ class BoxHead(nn.Module):
         dims = [in_channels, *conv_dims]
         self.convs = nn.ModuleList(ConvNorm(a, b, 3) for a, b in pairwise(dims))
         widths = [dims[-1] * pooled_size**2, *fc_dims]
-        self.fcs = nn.ModuleList(_linear(a, b) for a, b in pairwise(widths))
+        self.fcs = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
         self.out_dim = widths[-1]
+        self.init_weights()
+
+    def init_weights(self) -> None:
+        """See :func:`pe_dense.layers.initialization.initialize`."""
+        for parameter in self.fcs.parameters():  # Caffe2's Xavier initialisation, as detectron2's heads have it
+            if parameter.dim() > 1:
+                nn.init.kaiming_uniform_(parameter, a=1)
+            else:
+                nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor) -> Tensor:
         """R x in_channels x pooled_size x pooled_size to R x out_dim."""
@@ -64,6 +73,10 @@ class BoxPredictor(nn.Module):
         self.box_coder = box_coder
         self.cls_score = nn.Linear(in_dim, num_classes + 1)
         self.bbox_pred = nn.Linear(in_dim, 4 if class_agnostic else 4 * num_classes)
+        self.init_weights()
+
+    def init_weights(self) -> None:
+        """See :func:`pe_dense.layers.initialization.initialize`."""
         nn.init.normal_(self.cls_score.weight, std=0.01)
         nn.init.normal_(self.bbox_pred.weight, std=0.001)
         nn.init.zeros_(self.cls_score.bias)
@@ -96,11 +109,3 @@ class BoxPredictor(nn.Module):
     def decode(self, deltas: Tensor, boxes: Tensor) -> Tensor:
         """R x K x 4 boxes (R x 1 x 4 if agnostic) from offsets and R x 4 regions."""
         return self.box_coder.decode(deltas, boxes[:, None])
-
-
-def _linear(in_dim: int, out_dim: int) -> nn.Linear:
-    """A linear layer with Caffe2's Xavier initialisation, as detectron2's heads have it."""
-    layer = nn.Linear(in_dim, out_dim)
-    nn.init.kaiming_uniform_(layer.weight, a=1)
-    nn.init.zeros_(layer.bias)
-    return layer

@@ -29,6 +29,10 @@ class MaskHead(nn.Module):
         self.convs = nn.ModuleList(ConvNorm(a, b, 3) for a, b in pairwise(dims))
         self.deconv = nn.ConvTranspose2d(dims[-1], dims[-1], 2, stride=2)
         self.predictor = nn.Conv2d(dims[-1], num_classes, 1)
+        self.init_weights()
+
+    def init_weights(self) -> None:
+        """See :func:`pe_dense.layers.initialization.initialize`."""
         nn.init.kaiming_normal_(self.deconv.weight, mode="fan_out", nonlinearity="relu")
         nn.init.normal_(self.predictor.weight, std=0.001)
         for layer in (self.deconv, self.predictor):

@@ -34,17 +34,20 @@ class RPNHead(nn.Module):
 
     def __init__(self, in_channels: int = 256, num_anchors: int = 3, num_convs: int = 2) -> None:
         super().__init__()
-        convs = [nn.Conv2d(in_channels, in_channels, 3, padding=1) for _ in range(num_convs)]
-        self.convs = nn.ModuleList(convs)
+        self.convs = nn.ModuleList(nn.Conv2d(in_channels, in_channels, 3, padding=1) for _ in range(num_convs))
         self.objectness = nn.Conv2d(in_channels, num_anchors, 1)
         self.deltas = nn.Conv2d(in_channels, num_anchors * 4, 1)
-        for conv in convs:  # keeps the scale of the features whatever the width; 0.01 shrinks them in narrow models
-            nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
-        for layer in (self.objectness, self.deltas):
-            nn.init.normal_(layer.weight, std=0.01)
+        self.init_weights()
+
+    def init_weights(self) -> None:
+        """See :func:`pe_dense.layers.initialization.initialize`."""
         for name, parameter in self.named_parameters():
             if name.endswith("bias"):
                 nn.init.zeros_(parameter)
+            elif name.startswith("convs."):  # keeps the features' scale at any width; 0.01 shrinks it in narrow models
+                nn.init.kaiming_normal_(parameter, mode="fan_out", nonlinearity="relu")
+            else:
+                nn.init.normal_(parameter, std=0.01)
 
     def forward(self, features: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """Predict for each level.
