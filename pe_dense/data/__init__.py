@@ -1,7 +1,7 @@
 """Data sets, transforms, samplers and loaders."""
 
 from pe_dense.data.annotations import ImageAnnotations
-from pe_dense.data.coco import CocoDataset, class_names, count_classes
+from pe_dense.data.coco import CocoDataset, class_names, count_classes, has_masks
 from pe_dense.data.errors import DataError
 from pe_dense.data.holdout import training_part, validation_json, validation_part
 from pe_dense.data.image_folder import ImageFolder
@@ -36,6 +36,7 @@ __all__ = [
     "build_train_loader",
     "class_names",
     "count_classes",
+    "has_masks",
     "read_image",
     "training_part",
     "transform_image",

@@ -57,7 +57,7 @@ class AnnotationTable:
     Attributes:
         source: the json file.
         categories: class names and ids.
-        skipped: why objects or polygons were left out -> how many and a few annotation ids.
+        skipped: what was left out, objects or polygons, in the singular -> how many and a few annotation ids.
         arrays: ``image_ids`` M int64; ``image_sizes`` M x 2 int32 (height, width; 0 = not in the json); ``names`` uint8
             text with ``name_offsets`` M + 1; ``image_offsets`` M + 1 into the objects; ``ids`` N int64; ``boxes`` N x 4
             float32 XYXY; ``classes`` N int32; ``crowd`` N bool; ``part_offsets`` N + 1 into the polygons;

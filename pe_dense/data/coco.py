@@ -18,6 +18,7 @@ from pe_dense.data.cache import load_table
 from pe_dense.data.errors import DataError
 from pe_dense.data.image_io import decode_image
 from pe_dense.structures import Categories
+from pe_dense.structures.wording import counted
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +103,7 @@ class CocoDataset:
             FileNotFoundError, DataError: if the image cannot be read or has another size than the json says.
         """
         if not -len(self) <= index < len(self):
-            raise IndexError(f"item {index} of a data set of {len(self)} images")
+            raise IndexError(f"item {index} of a data set of {counted(len(self), 'image')}")
         path = self.image_root / self.file_name(index)
         image = decode_image(path)
         height, width = image.shape[:2]
@@ -134,20 +135,20 @@ class CocoDataset:
 
     def _log(self, without_mask: int) -> None:
         skipped = {
-            why: f"{count} {why} (annotations {', '.join(map(str, ids))}{', ...' if count > len(ids) else ''})"
+            why: f"{counted(count, why)} (annotations {', '.join(map(str, ids))}{', ...' if count > len(ids) else ''})"
             for why, (count, ids) in self.table.skipped.items()
         }
         if without_mask:
-            skipped["mask"] = f"{without_mask} objects without a mask"
+            skipped["mask"] = counted(without_mask, "object without a mask")
         if len(self) < len(self.table):
-            skipped["empty"] = f"{len(self.table) - len(self)} images without objects"
+            skipped["empty"] = counted(len(self.table) - len(self), "image without objects")
         logger.log(
             logging.WARNING if self.table.skipped or without_mask else logging.INFO,
-            "%s: %d images, %d objects, %d classes%s",
+            "%s: %s, %s, %s%s",
             self.json_file,
-            len(self),
-            self.table.num_objects - without_mask,
-            len(self.categories),
+            counted(len(self), "image"),
+            counted(self.table.num_objects - without_mask, "object"),
+            counted(len(self.categories), "class"),
             f"; left out: {', '.join(skipped.values())}" if skipped else "",
         )
 
@@ -162,3 +163,9 @@ def class_names(json_file: str | os.PathLike[str]) -> list[str]:
 def count_classes(json_file: str | os.PathLike[str]) -> int:
     """Number of classes of a COCO json: ``num_classes`` of a detector trained on it."""
     return len(load_table(json_file).categories)
+
+
+@run_constant
+def has_masks(json_file: str | os.PathLike[str]) -> bool:
+    """Whether any object of a COCO json has a mask: ``with_masks`` of a detector trained on it."""
+    return bool(load_table(json_file).has_masks().any())

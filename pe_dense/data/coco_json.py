@@ -17,9 +17,9 @@ from pe_dense.data.coco_segmentations import SegmentationArrays
 from pe_dense.data.errors import DataError
 from pe_dense.structures import Categories
 
-BAD_BOX = "boxes of zero or negative size"
-NOT_FINITE = "boxes with NaN or infinite numbers"
-OUTSIDE = "boxes wholly outside their image"
+BAD_BOX = "box of zero or negative size"
+NOT_FINITE = "box with NaN or infinite numbers"
+OUTSIDE = "box wholly outside the image"
 
 
 def parse_coco(path: Path) -> AnnotationTable:

@@ -12,8 +12,8 @@ from pycocotools import mask as coco_mask
 from pe_dense.data.errors import DataError
 from pe_dense.data.rle import rle_areas
 
-SHORT = "polygons with fewer than three points"
-NOT_FINITE = "polygons with NaN or infinite numbers"
+SHORT = "polygon with fewer than three points"
+NOT_FINITE = "polygon with NaN or infinite numbers"
 
 
 class SegmentationArrays:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from pe_dense.config import run_constant
 from pe_dense.data.cache import load_table
 from pe_dense.data.coco import CocoDataset
 from pe_dense.data.errors import DataError
+from pe_dense.structures.wording import counted
 
 
 def training_part(
@@ -61,7 +61,6 @@ def validation_part(
     return CocoDataset(json_file, image_root).select(_split(json_file, val_fraction, split_seed)[1])
 
 
-@run_constant
 def validation_json(json_file: str, val_json: str | None = None) -> str:
     """The json that holds the ground truth of :func:`validation_part`."""
     return val_json or json_file
@@ -73,7 +72,7 @@ def _split(json_file: str, fraction: float, seed: int) -> tuple[np.ndarray, np.n
     held_out = round(len(ids) * fraction)
     if not 0 < held_out < len(ids):
         raise DataError(
-            f"{json_file} has {len(ids)} images: data.val_fraction {fraction} would leave one part empty; "
+            f"{json_file} has {counted(len(ids), 'image')}: data.val_fraction {fraction} would leave one part empty; "
             "give a fraction between 0 and 1 or a separate data.val_json"
         )
     order = np.random.default_rng(seed).permutation(len(ids))

@@ -35,7 +35,7 @@ def test_second_start_does_not_parse(content, write, parses):
     assert len(parses) == 1
     _assert_equal(first, parse_coco(path))
     _assert_equal(second, first)
-    assert second.skipped == {"boxes of zero or negative size": [1, [11]]}
+    assert second.skipped == {"box of zero or negative size": [1, [11]]}
     assert not second.arrays["boxes"].flags.writeable
 
 

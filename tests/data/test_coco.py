@@ -54,10 +54,10 @@ def test_objects_without_a_mask(content, write, tmp_path, caplog):
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     assert (
-        "2 images, 2 objects, 2 classes; left out: 1 polygons with fewer than three points (annotations 13)"
+        "2 images, 2 objects, 2 classes; left out: 1 polygon with fewer than three points (annotations 13)"
         in record.message
     )
-    assert "1 objects without a mask" in record.message
+    assert "1 object without a mask" in record.message
     boxes_only = CocoDataset(path, tmp_path, masks=False)
     assert boxes_only.annotations(0).ids.tolist() == [11, 12, 13]
     assert boxes_only.annotations(0).segmentations == [None] * 3

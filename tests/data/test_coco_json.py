@@ -100,7 +100,7 @@ def test_bad_polygons_are_left_out_and_counted(content, write):
     (left,) = table.objects(0).segmentations[0]
     np.testing.assert_array_equal(left.reshape(-1), good)
     counts = {why: count for why, (count, _) in table.skipped.items()}
-    assert counts == {"polygons with fewer than three points": 2, "polygons with NaN or infinite numbers": 1}
+    assert counts == {"polygon with fewer than three points": 2, "polygon with NaN or infinite numbers": 1}
 
 
 @pytest.mark.parametrize(
