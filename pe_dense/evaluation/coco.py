@@ -10,9 +10,10 @@ import hotcoco
 import numpy as np
 
 from pe_dense.evaluation.columns import Row
-from pe_dense.evaluation.detections import Detections
+from pe_dense.evaluation.detections import ANOTHER_DATA_SET, Detections
 from pe_dense.evaluation.ground_truth import TASKS, GroundTruth
 from pe_dense.evaluation.json_file import paused_gc, read_json
+from pe_dense.structures.wording import counted
 
 logger = logging.getLogger(__name__)
 
@@ -54,8 +55,20 @@ def evaluate_coco_results(
         truth = GroundTruth.from_json(json_file, tasks)
         detections = Detections.from_rows(rows, truth, source, masks="segm" in truth.tasks)
         del rows
+    _check_places(detections, truth, source)
     index = None if image_ids is None else _positions(truth, image_ids)
     return score(truth, detections, index, tasks is None, max_detections, source)
+
+
+def _check_places(detections: Detections, truth: GroundTruth, source: str) -> None:
+    """Image and category ids of two data sets are often the same numbers; places of boxes hardly ever are."""
+    outside = int(detections.outside(truth).sum())
+    if outside <= len(detections) / 10:  # a detector that does not clip its boxes may place a few there
+        return
+    finding = f"{source}: {counted(outside, 'box')} of {len(detections)} wholly outside the image it belongs to"
+    if outside == len(detections):
+        raise ValueError(f"{finding} by the sizes in {truth.path}; {ANOTHER_DATA_SET}")
+    logger.warning("%s by the sizes in %s; is it the json that they were made for?", finding, truth.path)
 
 
 def _positions(truth: GroundTruth, image_ids: Sequence[int]) -> np.ndarray:
@@ -83,7 +96,7 @@ def score(
         truth: ground truth.
         detections: what to score.
         image_index: positions of the images to score among ``truth.image_ids``; None for all.
-        optional_tasks: leave "segm" out where the detections have no masks, instead of raising.
+        optional_tasks: leave "segm" out where the detections have no masks, instead of raising or scoring 0.
         max_detections: see :func:`evaluate_coco_results`.
         source: where the detections come from, for messages.
 
@@ -96,12 +109,14 @@ def score(
         logger.warning("%s: there are no detections", source)
     metrics: dict[str, float] = {}
     for task in truth.tasks:
-        if task == "segm" and len(detections) and detections.rles is None:
-            if optional_tasks:
-                continue
+        if task == "segm" and detections.rles is None and optional_tasks:
+            continue
+        if task == "segm" and detections.rles is None and len(detections):
             raise ValueError(f"{source}: there is no 'segmentation' for segm; evaluate with tasks=('bbox',)")
         numbers = _score_task(truth, detections, task, image_index, max_detections)
         metrics.update({f"{task}/{name}": value for name, value in numbers.items()})
+    if not metrics:
+        raise ValueError(f"{source}: there is no 'segmentation', and {truth.path} has no boxes to evaluate against")
     return metrics
 
 

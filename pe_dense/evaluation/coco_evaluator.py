@@ -22,6 +22,7 @@ from pe_dense.evaluation.json_file import paused_gc
 from pe_dense.evaluation.scope import write_evaluated_images
 from pe_dense.structures import Categories, Instances, RoiMasks
 from pe_dense.structures.masks import encode_rle
+from pe_dense.structures.wording import counted
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +38,8 @@ class CocoEvaluator:
 
     Args:
         json_file: COCO-format ground truth.
-        tasks: of "bbox" and "segm"; None takes whatever the ground truth and the model's predictions both have.
+        tasks: of "bbox" and "segm"; None takes whatever the ground truth and the model's predictions both have: a json
+            without masks, or a model that predicts none, is evaluated by its boxes alone.
         output_dir: where ``coco_instances_results.json`` (detectron2's name) and, beside it, the ids of the images it
             covers are written; None writes nothing. In a distributed run all processes must see this folder.
         max_detections: highest number of detections per image and class that counts.
@@ -62,6 +64,7 @@ class CocoEvaluator:
         self._truth = GroundTruth.from_json(json_file, tasks)
         self._known_ids = set(self._truth.image_ids.tolist())
         self._shard: dict[int, bytes] = {}
+        self._masks_seen = False
 
     @property
     def categories(self) -> Categories:
@@ -71,6 +74,7 @@ class CocoEvaluator:
     def reset(self) -> None:
         """Forget every prediction."""
         self._shard = {}
+        self._masks_seen = False
 
     def process(self, inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Mapping[str, Any]]) -> None:
         """Take the predictions of a batch.
@@ -113,8 +117,8 @@ class CocoEvaluator:
             raise ValueError("predictions need Instances.classes and Instances.scores")
         if len(classes) and int(classes.max()) >= len(self.categories):
             raise ValueError(
-                f"the model predicts class {int(classes.max())} but {self._truth.path} has {len(self.categories)} "
-                "classes; set num_classes to that"
+                f"the model predicts class {int(classes.max())} (counted from 0) but {self._truth.path} has "
+                f"{counted(len(self.categories), 'class')}; set num_classes to that"
             )
         finite = torch.isfinite(instances.boxes).all() and torch.isfinite(scores).all()
         if not finite:
@@ -126,6 +130,7 @@ class CocoEvaluator:
             {"image_id": image_id, "category_id": json_ids[c], "bbox": box, "score": s}
             for c, box, s in zip(classes.tolist(), boxes.tolist(), scores.tolist())
         ]
+        self._masks_seen |= instances.masks is not None
         if "segm" in self._truth.tasks and rows:
             for row, rle in zip(rows, self._rles(instances.masks)):
                 row["segmentation"] = rle
@@ -147,11 +152,11 @@ class CocoEvaluator:
         if not merged:
             raise ValueError(f"no image was processed, so {self._truth.path} cannot be evaluated; is the loader empty?")
         if repeated := sum(map(len, shards)) - len(merged):
-            logger.warning("%d images were processed more than once; each counts once", repeated)
-        if missing := len(self._known_ids) - len(merged):
+            logger.warning("%s processed more than once; each counts once", counted(repeated, "image"))
+        if len(merged) < len(self._known_ids):
             logger.warning(
-                "evaluating %d of the %d images of %s: %d were not processed",
-                len(merged), len(self._known_ids), self._truth.path, missing,
+                "evaluating %d of the %d images of %s; the others were not processed",
+                len(merged), len(self._known_ids), self._truth.path,
             )  # fmt: skip
         merged = dict(sorted(merged.items()))
         if self.output_dir is not None:
@@ -167,7 +172,7 @@ class CocoEvaluator:
             self._truth,
             Detections.cat(parts, source),
             image_index=np.searchsorted(self._truth.image_ids, np.fromiter(merged, dtype=np.int64)),
-            optional_tasks=self._optional_tasks,
+            optional_tasks=self._optional_tasks and not self._masks_seen,
             max_detections=self.max_detections,
             source=source,
         )

@@ -14,6 +14,9 @@ import numpy as np
 from pe_dense.evaluation.columns import Row, box_column, float_column, int_column, positions
 from pe_dense.evaluation.ground_truth import GroundTruth
 from pe_dense.evaluation.rle import rle_fault, rles_sound
+from pe_dense.structures.wording import counted
+
+ANOTHER_DATA_SET = "these are results of another data set, give the json that they were made for"
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,12 @@ class Detections:
             boxes_from_masks=filled[0].boxes_from_masks,
         )
 
+    def outside(self, truth: GroundTruth) -> np.ndarray:
+        """N bool: whether the box lies wholly outside its image; False where the json does not tell the size."""
+        limits = truth.sizes[self.image_index][:, ::-1]
+        start, stop = self.boxes[:, :2], self.boxes[:, :2] + self.boxes[:, 2:]
+        return np.asarray(((start > limits) | (stop < 0)).any(axis=1) & (limits > 0).all(axis=1))
+
     def coco(self, truth: GroundTruth, task: str) -> hotcoco.COCO:
         """The detections as hotcoco results of ``truth.coco``.
 
@@ -121,8 +130,8 @@ def _look_up(rows: Sequence[Row], key: str, ids: np.ndarray, truth: GroundTruth,
         strange = np.unique(values[unknown]).tolist()
         examples = ", ".join(map(str, strange[:5])) + (", ..." if len(strange) > 5 else "")
         raise ValueError(
-            f"{source}: {len(strange)} values of {key} ({examples}) are not in the ground truth {truth.path}; "
-            "these are results of another data set"
+            f"{source}: {counted(len(strange), f'value of {key}')} ({examples}) not in the ground truth {truth.path}; "
+            f"{ANOTHER_DATA_SET}"
         )
     return index
 

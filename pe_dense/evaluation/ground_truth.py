@@ -15,6 +15,7 @@ import numpy as np
 from pe_dense.evaluation.columns import Name, box_column, int_column, positions
 from pe_dense.evaluation.json_file import read_json
 from pe_dense.structures import Categories
+from pe_dense.structures.wording import counted
 
 logger = logging.getLogger(__name__)
 
@@ -134,11 +135,13 @@ def _choose_tasks(annotations: list[dict[str, Any]], tasks: Sequence[str] | None
         elif tasks is not None:
             others = tuple(t for t in wanted if t != task)
             raise ValueError(
-                f"ground truth {path}: {len(lacking)} annotations (the first has id {lacking[0].get('id')}) have no "
-                f"'{key}', so {task} cannot be evaluated; add it or evaluate with tasks={others or None}"
+                f"ground truth {path}: {counted(len(lacking), 'annotation')} (the first has id "
+                f"{lacking[0].get('id')}) without '{key}', so {task} cannot be evaluated; "
+                f"add it or evaluate with tasks={others or None}"
             )
         elif len(lacking) < len(annotations):
-            logger.warning("%s: %s is not evaluated, %d annotations have no '%s'", path, task, len(lacking), key)
+            without = counted(len(lacking), f"annotation without '{key}'")
+            logger.warning("%s: %s is not evaluated: %s", path, task, without)
     if not chosen:
         raise ValueError(f"ground truth {path}: the annotations have neither boxes nor masks to evaluate against")
     return tuple(chosen)
@@ -162,7 +165,7 @@ def _segmentations(annotations: list[dict[str, Any]], sizes: np.ndarray, path: P
             raise ValueError(f"{name} has an RLE of size {given}, its image is {size} (height, width)")
         segmentations.append(value)
     if dropped:
-        logger.warning("%s: left out %d polygons with fewer than three points", path, dropped)
+        logger.warning("%s: left out %s", path, counted(dropped, "polygon with fewer than three points"))
     return segmentations
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-_SUMMARY = ("AP", "AP50", "AP75", "APs", "APm", "APl")
-_WIDTH = 100
+_PRECISION = ("AP", "AP50", "AP75", "APs", "APm", "APl")
+_WIDTH = 80
 
 
 def format_results(metrics: Mapping[str, float], width: int = _WIDTH) -> str:
-    """A table with one line per task, then one of the classes in as many columns as fit.
+    """Tables of precision and of recall with one line per task, then one of the classes in as many columns as fit.
 
     Args:
         metrics: "task/metric" -> value; "task/AP-<class>" goes into the table of classes.
@@ -38,11 +38,14 @@ def _number(value: float | None) -> str:
 
 
 def _summary(tasks: Mapping[str, Mapping[str, float]]) -> str:
-    """One line per task; tasks with other metrics than COCO's get all of theirs."""
+    """One line per task, COCO's AP above its AR; tasks with other metrics get all of theirs."""
     blocks: dict[tuple[str, ...], list[list[str]]] = {}
     for task, values in tasks.items():
-        names = tuple(n for n in _SUMMARY if n in values) or tuple(values)
-        blocks.setdefault(names, []).append([task, *(_number(values[n]) for n in names)])
+        precision = tuple(n for n in _PRECISION if n in values)
+        recall = tuple(n for n in values if n.startswith("AR"))
+        for names in (precision, recall) if precision else (tuple(values),):
+            if names:
+                blocks.setdefault(names, []).append([task, *(_number(values[n]) for n in names)])
     return "\n\n".join(_table([["task", *names], *rows]) for names, rows in blocks.items())
 
 

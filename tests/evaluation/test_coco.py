@@ -200,14 +200,17 @@ def test_results_of_another_data_set(case):
     file, _, rows = case
     for row in rows[:9]:
         row["image_id"] += 1_000_000
-    with pytest.raises(ValueError, match=r"image_id \(\d+.*\) are not in the ground truth .*truth\.json"):
+    with pytest.raises(ValueError, match=r"image_id \(\d+.*\) not in the ground truth .*truth\.json"):
         evaluate_coco_results(file, rows)
 
 
 def test_unknown_category(case):
     file, _, rows = case
     rows[2]["category_id"] = 999
-    with pytest.raises(ValueError, match=r"1 values of category_id \(999\) are not in the ground truth"):
+    with pytest.raises(
+        ValueError,
+        match=r"1 value of category_id \(999\) not in the ground truth .* give the json that they were made for",
+    ):
         evaluate_coco_results(file, rows)
 
 
@@ -232,3 +235,30 @@ def test_segm_of_boxes_only(case):
     rows = [{k: v for k, v in row.items() if k != "segmentation"} for row in rows]
     with pytest.raises(ValueError, match=r"no 'segmentation' for segm; evaluate with tasks=\('bbox',\)"):
         evaluate_coco_results(file, rows)
+
+
+def test_boxes_of_another_data_set(case, tmp_path, caplog):
+    """The ids fit, the places do not."""
+    file, truth, rows = case
+    moved = [{**row, "bbox": [row["bbox"][0] + 1000, *row["bbox"][1:]]} for row in rows]
+    saved = tmp_path / "results.json"
+    saved.write_text(json.dumps(moved))
+    n = len(rows)
+    message = rf"results .*results\.json: {n} boxes of {n} wholly outside .* in .*truth\.json; .* another data set"
+    with pytest.raises(ValueError, match=message):
+        evaluate_coco_results(file, saved)
+    assert "wholly outside" not in caplog.text
+    evaluate_coco_results(file, [*moved[: n // 2], *rows[n // 2 :]])
+    assert "is it the json that they were made for?" in caplog.text
+    for image in truth["images"]:
+        del image["height"], image["width"]
+    assert evaluate_coco_results(rewritten(file, truth), moved, ("bbox",))["bbox/AP"] == 0
+
+
+def test_masks_alone_need_masks(case):
+    file, truth, rows = case
+    for annotation in truth["annotations"]:
+        annotation["bbox"] = []
+    boxes = [{k: v for k, v in row.items() if k != "segmentation"} for row in rows]
+    with pytest.raises(ValueError, match=r"no 'segmentation', and .*truth\.json has no boxes to evaluate against"):
+        evaluate_coco_results(rewritten(file, truth), boxes, None)

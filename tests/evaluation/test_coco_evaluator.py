@@ -123,12 +123,22 @@ def test_model_without_masks(case):
         feed(CocoEvaluator(file), pairs)
 
 
+def test_model_that_finds_nothing_keeps_its_tasks(case):
+    """The results have the same keys whether anything was found or not."""
+    file, _, pairs = case
+    without = [(s, {"instances": Instances.empty((HEIGHT, WIDTH))}) for s, _ in pairs]
+    with_masks = [(s, {"instances": o["instances"][:0]}) for s, o in pairs]
+    evaluator = CocoEvaluator(file, tasks=None)
+    assert feed(evaluator, with_masks)["segm/AP"] == 0
+    assert {k.split("/")[0] for k in feed(evaluator, without)} == {"bbox"}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (lambda s, o: s.update(image_id=424242), r"image id 424242 \(.*jpg\) is not in the ground truth"),
         (lambda s, o: o.scores.fill_(float("nan")), "NaN or infinite boxes or scores"),
-        (lambda s, o: o.classes.fill_(5), "predicts class 5 but .*truth.json has 5 classes"),
+        (lambda s, o: o.classes.fill_(5), r"predicts class 5 \(counted from 0\) but .*truth.json has 5 classes"),
     ],
 )
 def test_faulty_predictions(case, change, message):

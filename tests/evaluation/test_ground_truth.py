@@ -58,7 +58,7 @@ def test_without_annotations(write, truth):
 def test_segm_without_masks(write, truth):
     truth["annotations"][4]["segmentation"] = []
     culprit = truth["annotations"][4]["id"]
-    with pytest.raises(ValueError, match=rf"first has id {culprit}\) have no 'segmentation', .*tasks=\('bbox',\)"):
+    with pytest.raises(ValueError, match=rf"first has id {culprit}\) without 'segmentation', .*tasks=\('bbox',\)"):
         GroundTruth.from_json(write(truth))
     assert GroundTruth.from_json(write(truth), None).tasks == ("bbox",)
     assert GroundTruth.from_json(write(truth), ("bbox",)).tasks == ("bbox",)
@@ -99,4 +99,4 @@ def test_thin_polygons_are_left_out(write, truth, caplog):
     polygons = next(a["segmentation"] for a in truth["annotations"] if isinstance(a["segmentation"], list))
     polygons.append([1, 2, 3, 4])
     GroundTruth.from_json(write(truth))
-    assert "left out 1 polygons" in caplog.text
+    assert "left out 1 polygon with" in caplog.text

@@ -4,7 +4,7 @@ from pe_dense.evaluation import format_results
 
 
 def coco_metrics(classes, tasks=("bbox", "segm")):
-    names = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1")
+    names = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
     metrics = {f"{t}/{n}": 40 + i + 0.125 for t in tasks for i, n in enumerate(names)}
     metrics.update({f"{t}/AP-class {k}": float(k) for t in tasks for k in range(classes)})
     metrics["bbox/APs"] = float("nan")
@@ -18,19 +18,27 @@ def test_summary_and_few_classes():
     assert text.splitlines()[-1].split() == ["class", "1", "1.00", "1.00"]
 
 
+def test_recall_has_lines_of_its_own():
+    lines = format_results(coco_metrics(0)).splitlines()
+    assert lines[5].split() == ["task", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl"]
+    assert lines[8].split() == ["segm", "46.12", "47.12", "48.12", "49.12", "50.12", "51.12"]
+    assert len(lines) == 9
+    assert format_results({"bbox/AP": 1.0}).splitlines()[0].split() == ["task", "AP"]
+
+
 def test_many_classes_fit_the_terminal():
     for classes in (7, 80, 365):
         text = format_results(coco_metrics(classes))
-        assert max(map(len, text.splitlines())) <= 100
+        assert max(map(len, text.splitlines())) <= 80
         assert all(f"class {k} " in text for k in range(classes))
-    assert len(text.splitlines()) < 365 / 2
+    assert len(text.splitlines()) < 200
 
 
 def test_class_names_with_slashes_and_great_length():
     text = format_results({"bbox/AP": 1.0, "bbox/AP-cup/glass": 2.0, "bbox/AP-" + "x" * 90: 3.0})
     assert "cup/glass" in text
     assert "…" in text
-    assert max(map(len, text.splitlines())) <= 100
+    assert max(map(len, text.splitlines())) <= 80
 
 
 def test_metrics_of_other_protocols():
