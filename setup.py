@@ -26,7 +26,7 @@ setup(
         "scipy>=1.11",
         "fvcore>=0.1.5",
         "pycocotools>=2.0.8",
-        "opencv-python-headless>=4.9",
+        "opencv-python-headless>=4.11",
         "omegaconf>=2.3",
         "pyyaml>=6",
         "pillow>=10",
