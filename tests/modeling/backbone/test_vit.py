@@ -117,7 +117,8 @@ def test_gradients_equal_timm():
     (theirs.forward_intermediates(images, indices=[11], intermediates_only=True)[0] * weight).mean().backward()
     expected = from_timm({k: p.grad for k, p in theirs.named_parameters()})
     for name, p in ours.named_parameters():
-        torch.testing.assert_close(p.grad, expected[name], atol=1e-4, rtol=1e-4)
+        largest = expected[name].abs().max()
+        torch.testing.assert_close(p.grad / largest, expected[name] / largest, atol=1e-4, rtol=0)
 
 
 def naive_windowed(encoder, images):
@@ -162,7 +163,7 @@ def test_windows_equal_naive_partition(mask_padding, height, width):
     images = torch.randn(2, 3, height, width)
     with torch.no_grad():
         got = encoder.forward_intermediates(images, [-1])[0]
-        torch.testing.assert_close(got, naive_windowed(encoder, images), atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(got, naive_windowed(encoder, images), atol=2e-5, rtol=0)
 
 
 def test_padding_switch_changes_only_padded_grids():
@@ -200,7 +201,7 @@ def test_compiles_without_graph_breaks(options):
     encoder, images = tiny(**options), torch.randn(1, 3, 16, 20)
     compiled = torch.compile(encoder, fullgraph=True, backend="aot_eager")
     with torch.no_grad():
-        torch.testing.assert_close(compiled(images), encoder(images), atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(compiled(images), encoder(images), atol=5e-5, rtol=0)
 
 
 @pytest.mark.parametrize("every", [1, 2])

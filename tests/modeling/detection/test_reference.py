@@ -12,7 +12,7 @@ from pe_dense.structures import Instances
 from .helpers import box_masks
 
 LEVELS = ("p2", "p3", "p4", "p5", "p6")
-CLOSE = {"atol": 1e-4, "rtol": 1e-5}
+CLOSE = {"atol": 1e-4, "rtol": 0}
 
 
 @pytest.fixture(scope="module")
