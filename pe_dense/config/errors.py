@@ -10,6 +10,13 @@ class ConfigError(ValueError):
     """A config, an override or a saved config is wrong; the message names the file or key at fault and the remedy."""
 
 
+class UnsetError(ConfigError):
+    """A value that the user must give, ``???`` in the config, is needed."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"{key}: must be set; add {key}=VALUE to the command line")
+
+
 class ConfigFileNotFoundError(ConfigError, FileNotFoundError):
     """The config file itself does not exist."""
 

@@ -10,6 +10,7 @@ A config tree holds only plain data, so that it can be printed, compared, overri
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from enum import Enum
 from pathlib import PurePath
@@ -17,9 +18,9 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.base import Container
-from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
+from omegaconf.errors import InterpolationKeyError, InterpolationToMissingValueError, OmegaConfBaseException
 
-from pe_dense.config.errors import ConfigError
+from pe_dense.config.errors import ConfigError, UnsetError
 from pe_dense.config.references import display_name, dotted_path, import_dotted, is_code
 
 TARGET = "_target_"
@@ -154,12 +155,16 @@ def read(node: Any, key: Any) -> Any:
     """The value at ``key`` with its interpolation resolved; a mandatory value that is not set reads as ``"???"``.
 
     Raises:
+        UnsetError: if the interpolation leads to a value that is not set; it names that one.
         ConfigError: if the interpolation cannot be resolved.
     """
     if OmegaConf.is_missing(node, key) and not OmegaConf.is_interpolation(node, key):
         return "???"
     try:
         return node[key]
+    except InterpolationToMissingValueError as error:
+        missing = str(error).splitlines()[0].rpartition(": ")[2]  # "... Missing mandatory value: data.list[0]"
+        raise UnsetError(re.sub(r"\[(\d+)\]", r".\1", missing)) from error
     except OmegaConfBaseException as error:
         text = f"{full_key(node, key)}: cannot resolve {stored(node, key)!r}: {str(error).splitlines()[0]}"
         if isinstance(error, InterpolationKeyError):

@@ -10,10 +10,8 @@ from __future__ import annotations
 import builtins
 import inspect
 import os
-import sys
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,6 +19,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from pe_dense.config.errors import ConfigError, ConfigFileNotFoundError, did_you_mean, raise_all
+from pe_dense.config.interpreter import unchanged_on_error
 from pe_dense.config.lazy import make_node, to_plain
 from pe_dense.config.overrides import apply_overrides
 from pe_dense.config.serialization import from_yaml
@@ -33,12 +32,13 @@ class _LocatedError(ConfigError):
     """An error whose message already names the file and line."""
 
 
-def load_config(path: str | Path, overrides: Sequence[str] = ()) -> DictConfig:
+def load_config(path: str | Path, overrides: Sequence[str] = (), allow_unset: bool = False) -> DictConfig:
     """Load a config, apply overrides, and validate it against the signatures of its targets.
 
     Args:
         path: a Python config, or a YAML file written by ``save_config``.
         overrides: see ``apply_overrides``.
+        allow_unset: accept values that are still ``???``, to look at the config or to build a part that needs none.
 
     Returns:
         The config tree. Public names of a Python config that hold dicts, lists or plain values are its keys.
@@ -49,12 +49,12 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> DictConfig:
     path = Path(path)
     _require_file(path)
     if path.suffix == ".py":
-        with _unchanged_on_error():
+        with unchanged_on_error():
             cfg = _to_config(_Executor().execute(path), path)
     else:
         cfg = from_yaml(_read_text(path), origin=str(path))
     apply_overrides(cfg, overrides)
-    raise_all(find_errors(cfg), origin=str(path))
+    raise_all(find_errors(cfg, allow_unset=allow_unset), origin=str(path))
     return cfg
 
 
@@ -77,18 +77,6 @@ def _read_text(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not a UTF-8 text file: {error}") from error
-
-
-@contextmanager
-def _unchanged_on_error() -> Iterator[None]:
-    """Put the working folder and the import path back if the block fails."""
-    folder, search_path = os.getcwd(), list(sys.path)
-    try:
-        yield
-    except BaseException:
-        os.chdir(folder)
-        sys.path[:] = search_path
-        raise
 
 
 def _to_config(namespace: Mapping[str, Any], path: Path) -> DictConfig:

@@ -153,7 +153,8 @@ def _has_argument(node: Any, name: str) -> bool:
 def _unknown(node: Any, part: str) -> str:
     prefix = "" if node._get_parent() is None else f"{full_key(node)}."
     if is_list(node):
-        return f"'{full_key(node)}' has {len(node)} entries, so there is no '{prefix}{part}' (counted from 0)"
+        entries = "1 entry" if len(node) == 1 else f"{len(node)} entries"
+        return f"'{full_key(node)}' has {entries}, so there is no '{prefix}{part}' (counted from 0)"
     if is_call(node):
         return unknown_argument(signature_of(load_code(node)), part, prefix)
     keys = keys_of(node)

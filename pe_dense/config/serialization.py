@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig
 
-from pe_dense.config.errors import ConfigError
+from pe_dense.config.errors import ConfigError, UnsetError
 from pe_dense.config.lazy import is_call, is_list, is_reference, keys_of, load_code, make_node, read, to_plain
 from pe_dense.config.references import display_name
 
@@ -106,7 +106,8 @@ def from_yaml(text: str, origin: str = "YAML text") -> DictConfig:
 def format_config(cfg: Any) -> str:
     """The config as an indented tree for the terminal.
 
-    Interpolations are resolved, and calls, classes and functions are shown by name.
+    Interpolations are resolved, and calls, classes and functions are shown by name. What must still be set, and what
+    refers to it, is ``???``.
 
     Raises:
         ConfigError: if an interpolation cannot be resolved or a target cannot be imported.
@@ -127,11 +128,19 @@ def _tree(node: Any) -> list[str]:
     """Lines of the entries of a node, without indentation."""
     lines: list[str] = []
     for key in keys_of(node):
-        head, body = _entry(read(node, key))
+        head, body = _entry(_shown(node, key))
         label = "-" if is_list(node) else f"{key}:"
         lines.append(f"{label} {head}" if head else label)
         lines += ["  " + line for line in body]
     return lines
+
+
+def _shown(node: Any, key: Any) -> Any:
+    """The value to show; what refers to a value that is not set is not set either."""
+    try:
+        return read(node, key)
+    except UnsetError:
+        return "???"
 
 
 def _entry(value: Any) -> tuple[str, list[str]]:
@@ -142,7 +151,7 @@ def _entry(value: Any) -> tuple[str, list[str]]:
         name = display_name(load_code(value))
         return name if keys_of(value) else f"{name}()", _tree(value)
     if isinstance(value, DictConfig) or is_list(value):
-        plain = [read(value, key) for key in keys_of(value)]
+        plain = [_shown(value, key) for key in keys_of(value)]
         if not plain:
             return "{}" if isinstance(value, DictConfig) else "[]", []
         if is_list(value) and not any(isinstance(item, DictConfig) or is_list(item) for item in plain):

@@ -7,10 +7,9 @@ from typing import Any
 
 from omegaconf import DictConfig
 from omegaconf.base import Container
-from omegaconf.errors import InterpolationToMissingValueError
 
 from pe_dense.config.annotations import describe, element_hint, fits, list_member
-from pe_dense.config.errors import ConfigError, did_you_mean, listing, raise_all
+from pe_dense.config.errors import ConfigError, UnsetError, did_you_mean, listing, raise_all
 from pe_dense.config.lazy import (
     REFERENCE,
     TARGET,
@@ -44,12 +43,11 @@ def validate(cfg: Any, provided: Collection[str] = ()) -> None:
     raise_all(find_errors(cfg, provided))
 
 
-def find_errors(cfg: Any, provided: Collection[str] = ()) -> list[str]:
-    """What ``validate`` reports, one sentence an error."""
-    checker = _Checker()
+def find_errors(cfg: Any, provided: Collection[str] = (), allow_unset: bool = False) -> list[str]:
+    """What ``validate`` reports, one sentence an error; ``allow_unset`` leaves out values that are still ``???``."""
+    checker = _Checker(allow_unset)
     checker.visit(cfg, provided)
-    # a value that is not set is one error, however many entries refer to it
-    return list(checker.errors if checker.unset else {**checker.errors, **checker.refers_to_unset})
+    return list(checker.errors)
 
 
 def argument_errors(node: Any, key: Any) -> list[str]:
@@ -66,10 +64,10 @@ def argument_errors(node: Any, key: Any) -> list[str]:
 class _Checker:
     """Walks a tree, through interpolations too, and collects errors."""
 
-    def __init__(self) -> None:
-        self.errors: dict[str, None] = {}  # a dict, because a node reached twice reports once
-        self.refers_to_unset: dict[str, None] = {}
-        self.unset = False
+    def __init__(self, allow_unset: bool = False) -> None:
+        # a dict, because a node reached twice, or a value that is not set and that many refer to, is reported once
+        self.errors: dict[str, None] = {}
+        self.allow_unset = allow_unset
         self._active: list[int] = []
         self._done: dict[int, Any] = {}  # keeps the nodes alive, so that no id is used twice
 
@@ -88,15 +86,16 @@ class _Checker:
     def _visit_entry(self, node: Any, key: Any, signature: TargetSignature | None, replaced: bool) -> None:
         try:
             value = read(node, key)
-        except ConfigError as error:
-            unset = isinstance(error.__cause__, InterpolationToMissingValueError)
-            (self.refers_to_unset if unset else self.errors)[str(error)] = None
+            if isinstance(value, str) and value == "???":
+                raise UnsetError(full_key(node, key))
+        except UnsetError as error:
+            if not (replaced or self.allow_unset):
+                self._add(str(error))
             return
-        if isinstance(value, str) and value == "???":
-            if not replaced:
-                self.unset = True
-                self._add(f"{full_key(node, key)}: must be set; add {full_key(node, key)}=VALUE to the command line")
-        elif id(value) in self._active:
+        except ConfigError as error:
+            self._add(str(error))
+            return
+        if id(value) in self._active:
             self._add(f"{full_key(node, key)}: refers to '{full_key(value)}', which contains it")
         else:
             self.visit(value)

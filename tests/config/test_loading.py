@@ -211,6 +211,17 @@ def test_load_validates_and_overrides(recipes):
         load_config(bad)
 
 
+def test_unset_values_may_be_allowed(recipes):
+    path = write(recipes / "unset.py", "from .common.base import model\nwidth = '???'\n")
+    with pytest.raises(ConfigError, match=r"unset\.py: width: must be set; add width=VALUE"):
+        load_config(path)
+    cfg = load_config(path, allow_unset=True)
+    with pytest.raises(ConfigError, match=r"^width: must be set; add width=VALUE"):
+        instantiate(cfg.model)
+    with pytest.raises(ConfigError, match=r"model\.out_features: expected int"):
+        load_config(path, ["model.out_features=x"], allow_unset=True)
+
+
 def test_saved_config_in_a_fresh_process(recipes):
     """Another process re-creates the same tree from the YAML alone."""
     script = (

@@ -81,6 +81,7 @@ def test_unknown_keys_say_what_was_meant(cfg):
     assert "'loader.train.transforms' has 2 entries, so there is no 'loader.train.transforms.2'" in failure(
         cfg, "loader.train.transforms.2.size=1"
     )
+    assert "'plain.list' has 1 entry, so" in failure(cfg, "+plain.list=[1]", "plain.list.1=2")
     assert "'width' is 8, which has no key 'x'" in failure(cfg, "width.x=1")
     assert "'train.activation' is not set in the config, so nothing below it can be set" in failure(
         cfg, "train.activation.x=1"

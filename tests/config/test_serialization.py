@@ -97,6 +97,11 @@ def test_text_without_a_file():
         from_yaml("a: [", origin="checkpoint.pt")
 
 
+def test_format_shows_what_must_be_set():
+    cfg = make_node({"data": {"json": "???"}, "a": L(Resize)(size="${data.json}"), "b": ["${data.json}/x", {"c": 1}]})
+    assert format_config(cfg) == "data:\n  json: ???\na: Resize\n  size: ???\nb:\n  - ???\n  -\n    c: 1"
+
+
 def test_format_is_a_resolved_tree(cfg):
     del cfg["strings"], cfg["numbers"]
     assert format_config(cfg) == (

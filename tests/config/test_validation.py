@@ -52,6 +52,20 @@ def test_values_still_to_be_set():
         assert f"{key}: must be set; add {key}=VALUE to the command line" in text
 
 
+def test_what_refers_to_an_unset_value_names_that_value():
+    data = {"json": "???", "list": ["???"]}
+    text = "data.json: must be set; add data.json=VALUE to the command line"
+    cfg = make_node({"data": data, "a": L(Backbone)(embed_dim="${data.json}"), "b": ["${a}", "${data.json}/x"]})
+    for part in (cfg.a, cfg.b):
+        with pytest.raises(ConfigError) as error:
+            validate(part)
+        assert str(error.value) == text
+    assert message(data=data, c="${data.list[0]}") == (
+        f"2 errors in the config:\n  1. {text}\n  2. {text.replace('json', 'list.0')}"
+    )
+    validate(cfg.a, provided=("embed_dim",))
+
+
 @pytest.mark.parametrize(
     ("argument", "value", "expected"),
     [
