@@ -77,7 +77,7 @@ def main() -> int:
     from pe_dense.launch import launch, user_message
 
     try:
-        cfg = load_config(arguments.config_file, arguments.overrides)
+        cfg = load_config(arguments.config_file, arguments.overrides, allow_unset=arguments.print_config)
         if arguments.print_config:
             sys.stdout.write(format_config(cfg) + "\n")
             return 0

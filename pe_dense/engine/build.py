@@ -96,9 +96,9 @@ def build_evaluation(cfg: DictConfig, folder: Path) -> Evaluation:
 def without_pretrained(cfg: DictConfig) -> DictConfig:
     """A copy whose model parts load no ``weights`` of their own, because a checkpoint replaces them anyway."""
     cfg = copy.deepcopy(cfg)
-    for key, value in flat_config(cfg).items():
-        if key.startswith("model.") and key.endswith(".weights") and isinstance(value, str):
-            OmegaConf.update(cfg, key, None)
+    for key, value in flat_config(cfg.model).items():
+        if f".{key}".endswith(".weights") and isinstance(value, str):
+            OmegaConf.update(cfg.model, key, None)
     return cfg
 
 
