@@ -1,7 +1,7 @@
 """Your own data in COCO format: set ``data.json`` and ``data.images``, nothing else.
 
-Classes come from the json. A fifth of the images, always the same, is held out for evaluation; if you have a separate
-validation set, give ``data.val_json`` and ``data.val_images``.
+Classes come from the json, and so does whether there are masks to evaluate. A fifth of the images, always the same, is
+held out for evaluation; if you have a separate validation set, give ``data.val_json`` and ``data.val_images``.
 """
 
 from pe_dense.config import LazyCall as L
@@ -50,4 +50,7 @@ dataloader = dict(
         num_workers=2,
     ),
 )
-evaluator = L(CocoEvaluator)(json_file=L(validation_json)(json_file="${data.json}", val_json="${data.val_json}"))
+evaluator = L(CocoEvaluator)(
+    json_file=L(validation_json)(json_file="${data.json}", val_json="${data.val_json}"),
+    tasks=None,  # boxes, and masks if the json has them and the model predicts them
+)

@@ -3,11 +3,12 @@
     python tools/train_net.py --config-file configs/custom/mask_rcnn_pe_spatial_b16.py data.json=J data.images=DIR
 
 Needs a GPU with about 24 GB (not measured). The weights come from the Hugging Face hub; with a local file set
-``model.backbone.backbone.weights=FILE``. Boxes only: ``model.with_masks=false``.
+``model.backbone.backbone.weights=FILE``. A json without masks trains boxes only; with masks
+``model.with_masks=false`` does.
 """
 
 from pe_dense.config import LazyCall as L
-from pe_dense.data import count_classes
+from pe_dense.data import count_classes, has_masks
 from pe_dense.engine import AdamW, CosineSchedule, TrainSettings
 from pe_dense.modeling.backbone import FeaturePyramid, pe_spatial_b16_512
 from pe_dense.modeling.detection import build_mask_rcnn
@@ -28,6 +29,7 @@ model = L(build_mask_rcnn)(
         ),
     ),
     num_classes=L(count_classes)(json_file="${data.json}"),
+    with_masks=L(has_masks)(json_file="${data.json}"),
     square_size="${data.image_size}",
     pixel_mean=[127.5, 127.5, 127.5],
     pixel_std=[127.5, 127.5, 127.5],
