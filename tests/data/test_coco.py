@@ -11,7 +11,15 @@ import pytest
 import torch
 from pycocotools.coco import COCO
 
-from pe_dense.data import CocoDataset, DataError, MappedDataset, ResizeShortestEdge, class_names, count_classes
+from pe_dense.data import (
+    CocoDataset,
+    DataError,
+    MappedDataset,
+    ResizeShortestEdge,
+    class_names,
+    count_classes,
+    has_masks,
+)
 
 
 def test_items(content, write, tmp_path):
@@ -32,6 +40,7 @@ def test_items(content, write, tmp_path):
 def test_classes_come_from_the_json(content, write):
     path = write(content)
     assert count_classes(path) == 2
+    assert has_masks(path)
     assert class_names(path) == ["bar", "box"]
 
 
@@ -65,6 +74,7 @@ def test_objects_without_a_mask(content, write, tmp_path, caplog):
         row["segmentation"] = []
     path = write(content)
     assert not CocoDataset(path, tmp_path).masks
+    assert not has_masks(path)
     with pytest.raises(DataError, match="no segmentation at all"):
         CocoDataset(path, tmp_path, masks=True)
 
