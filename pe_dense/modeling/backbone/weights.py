@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import pickle
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -270,5 +270,10 @@ def _check(state: Mapping[str, Tensor], encoder: PerceptionEncoder, source: str,
         if name not in own and not name.startswith(_OPTIONAL) and not (beyond and allow_deeper):
             problems.append(f"{name} has no place in the model")
     if problems:
-        shown = "\n  ".join(problems[:12]) + (f"\n  ... and {len(problems) - 12} more" if len(problems) > 12 else "")
-        raise WeightsError(f"{source} does not fit the encoder; it may be of another model or size:\n  {shown}")
+        raise WeightsError(f"{source} does not fit the encoder; it may be of another model or size:{listed(problems)}")
+
+
+def listed(lines: Sequence[str], most: int = 12) -> str:
+    """Indented lines for the end of a message, shortened when there are many."""
+    more = [f"... and {len(lines) - most} more"] if len(lines) > most else []
+    return "".join(f"\n  {line}" for line in [*lines[:most], *more])

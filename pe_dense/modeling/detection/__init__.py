@@ -8,6 +8,7 @@ from pe_dense.modeling.detection.mask_head import MaskHead
 from pe_dense.modeling.detection.mask_rcnn import MaskRCNN
 from pe_dense.modeling.detection.matcher import Matcher
 from pe_dense.modeling.detection.pooler import ROIPooler
+from pe_dense.modeling.detection.released import from_detectron2, load_released, to_detectron2
 from pe_dense.modeling.detection.roi_heads import ROIHeads
 from pe_dense.modeling.detection.rpn import RPN, RPNHead
 
@@ -25,4 +26,7 @@ __all__ = [
     "RPNHead",
     "build_cascade_mask_rcnn",
     "build_mask_rcnn",
+    "from_detectron2",
+    "load_released",
+    "to_detectron2",
 ]

@@ -13,6 +13,7 @@ from pe_dense.modeling.detection.mask_head import MaskHead
 from pe_dense.modeling.detection.mask_rcnn import MaskRCNN
 from pe_dense.modeling.detection.matcher import Matcher
 from pe_dense.modeling.detection.pooler import ROIPooler
+from pe_dense.modeling.detection.released import load_released
 from pe_dense.modeling.detection.roi_heads import ROIHeads
 from pe_dense.modeling.detection.rpn import RPN, RPNHead
 
@@ -35,6 +36,7 @@ def build_mask_rcnn(
     test_score_thresh: float = 0.05,
     test_nms_thresh: float = 0.5,
     test_topk_per_image: int = 100,
+    weights: str | None = None,
 ) -> MaskRCNN:
     """Mask R-CNN with ViTDet's heads (arXiv 2203.16527, appendix A.2); the defaults are the released COCO
     recipe, except for the encoder's own normalisation (the release takes 127 for both mean and deviation).
@@ -57,6 +59,12 @@ def build_mask_rcnn(
         test_score_thresh: detections need a higher score.
         test_nms_thresh: IoU above which the lower-scoring box of a class is dropped.
         test_topk_per_image: detections kept per image.
+        weights: file of a whole released detector, see :func:`load_released`. It holds the encoder too: set the
+            encoder's own ``weights`` to ``None``, or they are fetched first and then replaced.
+
+    Raises:
+        FileNotFoundError: if there is no such weights file.
+        WeightsError: if the weights do not fit.
     """
     levels, strides = _roi_levels(backbone)
     channels = backbone.out_channels
@@ -74,7 +82,7 @@ def build_mask_rcnn(
         test_topk_per_image=test_topk_per_image,
     )
     rpn = _rpn(backbone, anchor_sizes, aspect_ratios, rpn_batch_size_per_image, pre_nms_topk, post_nms_topk)
-    return MaskRCNN(backbone, rpn, roi_heads, pixel_mean, pixel_std, square_size)
+    return _loaded(MaskRCNN(backbone, rpn, roi_heads, pixel_mean, pixel_std, square_size), weights)
 
 
 def build_cascade_mask_rcnn(
@@ -97,6 +105,7 @@ def build_cascade_mask_rcnn(
     test_topk_per_image: int = 100,
     stage_ious: Sequence[float] = (0.5, 0.6, 0.7),
     stage_weights: Sequence[Sequence[float]] = ((10, 10, 5, 5), (20, 20, 10, 10), (30, 30, 15, 15)),
+    weights: str | None = None,
 ) -> MaskRCNN:
     """Cascade Mask R-CNN with ViTDet's heads.
 
@@ -105,7 +114,7 @@ def build_cascade_mask_rcnn(
         stage_weights: weights of the box offsets, per stage.
         backbone, num_classes, with_masks, square_size, pixel_mean, pixel_std, conv_dim, fc_dim, anchor_sizes,
             aspect_ratios, rpn_batch_size_per_image, pre_nms_topk, post_nms_topk, roi_batch_size_per_image,
-            test_score_thresh, test_nms_thresh, test_topk_per_image: see :func:`build_mask_rcnn`.
+            test_score_thresh, test_nms_thresh, test_topk_per_image, weights: see :func:`build_mask_rcnn`.
     """
     levels, strides = _roi_levels(backbone)
     channels = backbone.out_channels
@@ -123,7 +132,7 @@ def build_cascade_mask_rcnn(
         test_topk_per_image=test_topk_per_image,
     )
     rpn = _rpn(backbone, anchor_sizes, aspect_ratios, rpn_batch_size_per_image, pre_nms_topk, post_nms_topk)
-    return MaskRCNN(backbone, rpn, roi_heads, pixel_mean, pixel_std, square_size)
+    return _loaded(MaskRCNN(backbone, rpn, roi_heads, pixel_mean, pixel_std, square_size), weights)
 
 
 def _rpn(
@@ -146,6 +155,12 @@ def _rpn(
         pre_nms_topk=pre_nms_topk,
         post_nms_topk=post_nms_topk,
     )
+
+
+def _loaded(model: MaskRCNN, weights: str | None) -> MaskRCNN:
+    if weights is not None:
+        load_released(model, weights)
+    return model
 
 
 def _roi_levels(backbone: FeaturePyramid) -> tuple[list[str], list[int]]:

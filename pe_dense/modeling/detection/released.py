@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from pe_dense.modeling.backbone.weights import WeightsError, read_state_dict
+from pe_dense.modeling.backbone.weights import WeightsError, listed, read_state_dict
 
 logger = logging.getLogger(__name__)
 
@@ -41,11 +41,13 @@ def load_released(model: nn.Module, weights: str | Path | Mapping[str, Tensor]) 
 
     Args:
         model: :class:`MaskRCNN` on a ``FeaturePyramid``.
-        weights: file with a state dict in detectron2's names, bare or under ``model``; or the state dict itself.
+        weights: ``.pth``, ``.pt`` or ``.safetensors`` file with a state dict in detectron2's names, bare or wrapped
+            (``model``, ``state_dict`` ...); or the state dict itself.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        WeightsError: naming every key that has no place in the model, is missing, or has another shape.
+        WeightsError: for a file that cannot be read, and for keys that have no place in the model, are missing, or
+            have another shape; the message names the first of them.
     """
     source = "the given state dict"
     if isinstance(weights, (str, Path)):
@@ -53,7 +55,7 @@ def load_released(model: nn.Module, weights: str | Path | Mapping[str, Tensor]) 
         if not path.is_file():
             raise FileNotFoundError(f"weights file {path} does not exist; give the path of a released detector file")
         source, weights = str(path), read_state_dict(path)
-    state = from_detectron2(weights)
+    state = from_detectron2(weights, source)
     own = model.state_dict()
     faults = [f"{k} (not in the model)" for k in state if k not in own]
     faults += [f"{k} (missing in the file)" for k in own if k not in state]
@@ -64,21 +66,29 @@ def load_released(model: nn.Module, weights: str | Path | Mapping[str, Tensor]) 
     ]
     if faults:
         raise WeightsError(
-            f"{source} does not fit the model in {len(faults)} keys: {', '.join(faults)}; "
-            "build the detector with the sizes, number of classes and masks the file was trained with"
+            f"{source} does not fit the model in {len(faults)} keys; build the detector with the sizes, number of "
+            f"classes and masks the file was trained with:{listed(faults)}"
         )
     model.load_state_dict(state)
     logger.info("released detector: %d tensors from %s", len(state), source)
 
 
-def from_detectron2(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def from_detectron2(state: Mapping[str, Tensor], source: str = "the state dict") -> dict[str, Tensor]:
     """Rename a detectron2 state dict; rotary tables, which are computed here, are left out.
 
+    Args:
+        state: tensors under detectron2's names.
+        source: for messages.
+
     Raises:
-        WeightsError: naming every key that the table has no row for.
+        WeightsError: if the table has no row for a key.
     """
     kept = {key: value for key, value in state.items() if not _COMPUTED.search(key)}
-    renamed = _rename(kept, TABLE)
+    problem = (
+        f"{source} is not a released Mask R-CNN; an encoder's file goes to the encoder's own weights option, "
+        "a checkpoint of a run to train.init_from or --checkpoint"
+    )
+    renamed = _rename(kept, TABLE, problem)
     if _BATCHED in renamed:
         renamed[_BATCHED] = renamed[_BATCHED].flatten(0, -2)
     return renamed
@@ -88,13 +98,14 @@ def to_detectron2(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Rename a state dict of ours for detectron2, whose own rotary tables then stay as built.
 
     Raises:
-        WeightsError: naming every key that the table has no row for.
+        WeightsError: if the table has no row for a key.
     """
     state = {key: value[None] if key == _BATCHED else value for key, value in state.items()}
-    return _rename(state, ((ours, theirs) for theirs, ours in TABLE))
+    table = [(ours, theirs) for theirs, ours in TABLE]
+    return _rename(state, table, "the state dict is not that of a Mask R-CNN with ViTDet's heads")
 
 
-def _rename(state: Mapping[str, Tensor], table: Iterable[tuple[str, str]]) -> dict[str, Tensor]:
+def _rename(state: Mapping[str, Tensor], table: Iterable[tuple[str, str]], problem: str) -> dict[str, Tensor]:
     rows = [(_pattern(source), target) for source, target in table]
     renamed: dict[str, Tensor] = {}
     unknown: list[str] = []
@@ -105,10 +116,7 @@ def _rename(state: Mapping[str, Tensor], table: Iterable[tuple[str, str]]) -> di
         else:
             renamed[_fill(*found)] = value
     if unknown:
-        raise WeightsError(
-            f"{len(unknown)} keys are not those of a released Mask R-CNN: {', '.join(unknown)}; "
-            "give a detector file, or load encoder weights through the backbone's weights option"
-        )
+        raise WeightsError(f"{problem}. {len(unknown)} unknown keys:{listed(unknown)}")
     return renamed
 
 

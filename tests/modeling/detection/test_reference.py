@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from pe_dense.config import LazyCall as L
+from pe_dense.config import instantiate
 from pe_dense.modeling.backbone import FeaturePyramid, PerceptionEncoder
 from pe_dense.modeling.detection import build_mask_rcnn
-from pe_dense.modeling.detection.released import from_detectron2, load_released, to_detectron2
+from pe_dense.modeling.detection.released import from_detectron2, to_detectron2
 from pe_dense.structures import Instances
 
 from .helpers import box_masks
@@ -28,19 +30,21 @@ def released(fixtures):
 
 
 @pytest.fixture(scope="module")
-def model(released):
-    encoder = PerceptionEncoder(
-        48, 2, 2, 96, patch_size=16, grid_size=4, layer_scale=0.1, window_size=4, global_blocks=(1,),
-        abs_pos="tile", rope="rescaled", mask_padding=False,
+def model(released, tmp_path_factory):
+    """As a recipe says it, with the weights in a file."""
+    path = tmp_path_factory.mktemp("released") / "detector.pth"
+    torch.save({"model": released}, path)
+    encoder = L(PerceptionEncoder)(
+        embed_dim=48, depth=2, num_heads=2, mlp_dim=96, patch_size=16, grid_size=4, layer_scale=0.1, window_size=4,
+        global_blocks=[1], abs_pos="tile", rope="rescaled", mask_padding=False,
     )  # fmt: skip
-    model = build_mask_rcnn(
-        FeaturePyramid(encoder, out_channels=32), 7, square_size=128, conv_dim=32, fc_dim=64,
-        pixel_mean=(127, 127, 127), pixel_std=(127, 127, 127),
-        rpn_batch_size_per_image=8192, pre_nms_topk=(200, 100), post_nms_topk=(60, 40),
-        roi_batch_size_per_image=1_000_000, test_score_thresh=0.02, test_topk_per_image=30,
+    config = L(build_mask_rcnn)(
+        backbone=L(FeaturePyramid)(backbone=encoder, out_channels=32), num_classes=7, square_size=128, conv_dim=32,
+        fc_dim=64, pixel_mean=[127, 127, 127], pixel_std=[127, 127, 127], rpn_batch_size_per_image=8192,
+        pre_nms_topk=[200, 100], post_nms_topk=[60, 40], roi_batch_size_per_image=1_000_000, test_score_thresh=0.02,
+        test_topk_per_image=30, weights=str(path),
     )  # fmt: skip
-    load_released(model, released)
-    return model
+    return instantiate(config)
 
 
 @pytest.fixture(scope="module")

@@ -56,16 +56,16 @@ def test_load_from_a_file(tiny, tmp_path, wrapped):
         assert torch.equal(value, source.state_dict()[key])
 
 
-def test_every_unaccounted_key_is_named(tiny, tmp_path):
+def test_unaccounted_keys_are_named(tiny, tmp_path):
     model = tiny()
     state = to_detectron2(model.state_dict())
-    with pytest.raises(WeightsError, match=r"roi_heads.keypoint_head.weight, what"):
+    with pytest.raises(WeightsError, match=r"2 unknown keys:\n  roi_heads.keypoint_head.weight\n  what$"):
         load_released(model, state | {"roi_heads.keypoint_head.weight": torch.zeros(1), "what": torch.zeros(1)})
-    with pytest.raises(WeightsError, match=r"mask_head.deconv.weight \(not in the model\)"):
+    with pytest.raises(WeightsError, match=r"mask_head.convs.0.weight \(not in the model\)\n(.*\n)+  ... and 4 more"):
         load_released(tiny(with_masks=False), state)
     del state["roi_heads.box_head.fc1.bias"]
     state["backbone.net.ln_pre.bias"] = torch.zeros(5)
-    with pytest.raises(WeightsError, match=r"fcs.0.bias \(missing in the file\), .*ln_pre.bias \(file \(5,\), model"):
+    with pytest.raises(WeightsError, match=r"fcs.0.bias \(missing in the file\)\n.*ln_pre.bias \(file \(5,\), model"):
         load_released(model, state)
     with pytest.raises(FileNotFoundError, match="nowhere"):
         load_released(model, tmp_path / "nowhere.pth")
