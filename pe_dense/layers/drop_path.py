@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 
@@ -21,7 +22,11 @@ class DropPath(nn.Module):
         if not self.training or self.rate == 0.0:
             return x
         keep = 1.0 - self.rate
-        mask = x.new_empty((x.shape[0],) + (1,) * (x.dim() - 1)).bernoulli_(keep)
+        shape = (x.shape[0],) + (1,) * (x.dim() - 1)
+        if torch.compiler.is_compiling():  # bernoulli_ would make blocks of different rates compile one by one
+            mask = (torch.rand(shape, device=x.device) < keep).to(x.dtype)
+        else:
+            mask = x.new_empty(shape).bernoulli_(keep)
         return x * (mask / keep)
 
     def extra_repr(self) -> str:

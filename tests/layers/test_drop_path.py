@@ -1,4 +1,5 @@
 import torch
+from torch._dynamo.testing import CompileCounter
 
 from pe_dense.layers.drop_path import DropPath
 
@@ -15,3 +16,14 @@ def test_drops_whole_samples_and_keeps_the_mean():
 def test_is_the_identity_in_eval_mode():
     x = torch.randn(4, 3)
     assert DropPath(0.5).eval()(x) is x
+
+
+def test_blocks_of_all_rates_share_one_compilation():
+    torch._dynamo.reset()
+    counter = CompileCounter()
+    for rate in torch.linspace(0.1, 0.5, 12).tolist():
+        block = DropPath(rate)
+        block.compile(backend=counter, fullgraph=True)
+        out = block(torch.ones(200, 3))
+        torch.testing.assert_close(out.unique(), torch.tensor([0, 1 / (1 - rate)]))
+    assert counter.frame_count <= 2  # the second one takes the rate as an argument
