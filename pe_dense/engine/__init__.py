@@ -1,12 +1,12 @@
-"""The training loop and what it needs: optimiser groups, schedules, checkpoints, logging, prediction."""
+"""The training loop and what it needs: optimiser groups, schedules, checkpoints, logging."""
 
 from pe_dense.engine.checkpoint import CheckpointError, latest_checkpoint, load_checkpoint
+from pe_dense.engine.hooks import Hook
 from pe_dense.engine.interrupt import RunInterrupted
 from pe_dense.engine.optim import SGD, AdamW
-from pe_dense.engine.predictor import Predictor
 from pe_dense.engine.replay import NonFiniteLossError, load_replay
-from pe_dense.engine.resume import RunDirectoryError
 from pe_dense.engine.run import evaluate, train
+from pe_dense.engine.run_directory import RunDirectoryError
 from pe_dense.engine.run_log import read_metrics, setup_logging
 from pe_dense.engine.schedules import CosineSchedule, MultiStepSchedule
 from pe_dense.engine.settings import TrainSettings
@@ -16,9 +16,9 @@ __all__ = [
     "AdamW",
     "CheckpointError",
     "CosineSchedule",
+    "Hook",
     "MultiStepSchedule",
     "NonFiniteLossError",
-    "Predictor",
     "RunDirectoryError",
     "RunInterrupted",
     "TrainSettings",

@@ -28,6 +28,7 @@ Backend = Literal["gloo", "nccl"]
 _GRACE_SECONDS = 5.0
 _SAVE_SECONDS = 60.0
 _NOTES = "*.error"
+_DEADLY = {-s: s for s in (signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV, signal.SIGBUS, signal.SIGILL)}
 
 
 class LaunchError(RuntimeError):
@@ -103,17 +104,19 @@ def _spawn(fn: Callable[..., Any], num_processes: int, args: Sequence[Any], back
         shared = (num_processes, free_port(), backend, folder, fn, tuple(args))
         processes = [context.Process(target=_worker, args=(rank, *shared)) for rank in range(num_processes)]
         notes = lambda: any(Path(folder).glob(_NOTES))  # its writer may take long to end, or never do
-        with _Forwarding(processes):
+        with _Forwarding(processes) as forwarding:
             for process in processes:
                 process.start()
             while any(p.is_alive() for p in processes) and not (any(p.exitcode for p in processes) or notes()):
                 time.sleep(0.05)
             died = _finish(processes, notes())
+        if died is not None and forwarding.received:
+            raise SystemExit(128 + forwarding.received)  # before they were ready to leave by themselves
         if died is not None:
             rank, reason = died
             oom = ": the machine may have run out of memory" if reason == signal.SIGKILL else ""
             raise LaunchError(f"process {rank} of {num_processes} was ended by {reason.name}{oom}")
-        _raise_first(processes, Path(folder))
+        _raise_first(Path(folder), [p.exitcode or 0 for p in processes])
 
 
 def _worker(
@@ -130,10 +133,7 @@ def _worker(
     try:
         _join_group(fn, args, backend)
     except Exception as error:
-        carried = _carry(error) if user_message(error) is not None else b""
-        note = pickle.dumps((time.time(), rank, carried, traceback.format_exc()))
-        (Path(folder) / f"{rank}.tmp").write_bytes(note)
-        os.replace(Path(folder) / f"{rank}.tmp", Path(folder) / f"{rank}.error")
+        _leave_note(Path(folder), rank, error)
         sys.exit(1)
 
 
@@ -145,6 +145,13 @@ def _leave_with_parent() -> None:
     os.kill(os.getpid(), signal.SIGTERM)  # a training saves itself
     time.sleep(_SAVE_SECONDS)
     os._exit(1)
+
+
+def _leave_note(folder: Path, rank: int, error: Exception) -> None:
+    carried = _carry(error) if user_message(error) is not None else b""
+    note = pickle.dumps((time.time(), rank, carried, "".join(traceback.format_exception(error))))
+    (folder / f"{rank}.tmp").write_bytes(note)
+    os.replace(folder / f"{rank}.tmp", folder / f"{rank}.error")
 
 
 def _carry(error: Exception) -> bytes:
@@ -172,8 +179,7 @@ def _finish(processes: Sequence[BaseProcess], error: bool) -> tuple[int, signal.
     deadline = time.monotonic() + (_SAVE_SECONDS if polite else 1.0)
     while failed and any(p.is_alive() for p in processes) and time.monotonic() < deadline:
         time.sleep(0.05)
-    deadly = {-number: number for number in (signal.SIGKILL, signal.SIGSEGV, signal.SIGBUS, signal.SIGILL)}
-    died = [(rank, deadly[p.exitcode]) for rank, p in enumerate(processes) if p.exitcode in deadly]
+    died = [(rank, _DEADLY[p.exitcode]) for rank, p in enumerate(processes) if p.exitcode in _DEADLY]
     for end in (BaseProcess.terminate, BaseProcess.kill):
         for process in processes:
             if process.is_alive():
@@ -184,37 +190,43 @@ def _finish(processes: Sequence[BaseProcess], error: bool) -> tuple[int, signal.
     return died[0] if died else None
 
 
-def _raise_first(processes: Sequence[BaseProcess], folder: Path) -> None:
+def _raise_first(folder: Path, codes: Sequence[int]) -> None:
     notes = [pickle.loads(path.read_bytes()) for path in folder.glob(_NOTES)]
     if notes:
         # an error that this library raised on purpose is the cause, whatever others noticed of it at the same moment
         _, rank, carried, trace = min(notes, key=lambda note: (not note[2], note[0]))
-        cause = LaunchError(f"process {rank} of {len(processes)} failed:\n{trace}")
+        cause = LaunchError(f"process {rank} of {len(codes)} failed:\n{trace}")
         if carried:
             raise pickle.loads(carried) from cause
         raise cause
-    codes = [p.exitcode for p in processes if p.exitcode]
-    if codes:  # a shell's number for a process that a signal ended before it could leave by itself
-        raise SystemExit(next((code for code in codes if code > 0), 128 - codes[0]))
+    if any(codes):  # of a process that a signal ended: the number a shell has for it
+        raise SystemExit(next((code for code in codes if code > 0), 128 - min(codes)))
 
 
 class _Forwarding:
-    """While active, SIGINT and SIGTERM are passed on to the processes instead of ending this one."""
+    """While active, SIGINT and SIGTERM are passed on to the processes instead of ending this one.
+
+    Attributes:
+        received: number of the first one, 0 as long as there was none.
+    """
 
     def __init__(self, processes: Sequence[BaseProcess]) -> None:
         self._processes = processes
         self._previous: dict[int, Any] = {}
+        self.received = 0
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> _Forwarding:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._previous[number] = signal.signal(number, self._pass_on)
+        return self
 
     def __exit__(self, *error: object) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 
     def _pass_on(self, number: int, frame: object) -> None:
+        self.received = self.received or number
         for process in self._processes:
             # a terminal's Ctrl-C has reached them already; as SIGTERM it only repeats "please stop"
             if process.is_alive() and process.pid is not None:

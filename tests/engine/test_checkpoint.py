@@ -1,6 +1,7 @@
 """Checkpoint files: whole or not at all, never code."""
 
 import errno
+import io
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,8 +10,11 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from toy_run import make_config
 
 from pe_dense.engine import checkpoint as ckpt
+from pe_dense.engine import train
+from pe_dense.launch import user_message
 from pe_dense.structures import Categories
 
 
@@ -62,6 +66,33 @@ def test_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.undo()
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
     assert ckpt.load_checkpoint(path)["step"] == 1
+
+
+def test_disk_that_fills_up_during_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One clear error, the checkpoint before is whole, and the run goes on from it as if nothing had happened."""
+    whole, full = make_config(tmp_path / "whole"), make_config(tmp_path / "full")
+    train(whole)
+    save, writes = torch.save, []
+
+    def limited(value: Mapping[str, Any], file: Any) -> None:
+        if "optimizer" in value and value["optimizer"] is not None and not isinstance(file, io.BytesIO):
+            writes.append(value["step"])
+            if value["step"] == 6:
+                file.write(b"half of it")
+                raise OSError(errno.ENOSPC, "No space left on device")
+        save(value, file)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", limited)
+        with pytest.raises(ckpt.CheckpointWriteError, match=r"step_00000006\.pt .*No space left.*--resume") as caught:
+            train(full)
+    assert user_message(caught.value) is not None  # what the tool shows: no traceback
+    assert writes == [3, 6]
+    folder = tmp_path / "full" / "checkpoints"
+    assert sorted(p.name for p in folder.iterdir()) == ["step_00000003.pt"]
+    train(full, resume=True)
+    ours, other = (ckpt.load_checkpoint(ckpt.step_path(tmp_path / n / "checkpoints", 12)) for n in ("full", "whole"))
+    assert all(torch.equal(value, ours["model"][name]) for name, value in other["model"].items())
 
 
 def test_full_disk_reported_by_torch(tmp_path: Path) -> None:

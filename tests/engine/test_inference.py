@@ -1,9 +1,16 @@
-"""Evaluation loop."""
+"""Evaluation loop, and the note of what was evaluated."""
 
+import json
+from pathlib import Path
+
+import pytest
 import torch
-from toy_run import NUM_IMAGES, ToyDataset, ToyEvaluator, ToyModel, ToyTestLoader
+from toy_run import NUM_IMAGES, ToyDataset, ToyEvaluator, ToyModel, ToyTestLoader, make_config
 
+from pe_dense.engine import evaluate, train
+from pe_dense.engine.checkpoint import step_path
 from pe_dense.engine.inference import run_inference
+from pe_dense.engine.run_directory import RunDirectoryError
 
 
 def test_every_image_once_and_nothing_changes() -> None:
@@ -25,3 +32,49 @@ def test_cut_short() -> None:
     stop = lambda: len(evaluator.right) >= 3
     assert run_inference(ToyModel(), loader, evaluator, torch.device("cpu"), should_stop=stop) is None
     assert len(evaluator.right) == 3
+
+
+def test_results_of_another_evaluation_are_not_overwritten(tmp_path: Path) -> None:
+    cfg = make_config(tmp_path / "run", steps=2)
+    results = train(cfg)
+    record = tmp_path / "run" / "inference" / "evaluation.json"
+    of_training = json.loads(record.read_text())
+    assert (of_training["checkpoint"], of_training["step"], of_training["results"]) == (None, 2, results)
+
+    cfg.dataloader.test.num_workers = 3  # does not matter to the results
+    assert evaluate(cfg)["bbox/AP"] == results["bbox/AP"]
+    again = json.loads(record.read_text())
+    assert (again["checkpoint"], again["step"]) == (str(tmp_path / "run" / "checkpoints" / "best.pt"), 2)
+
+    cfg.dataloader.test.dataset.num_images = 6
+    message = r"differs in 1 key \(dataloader\.test\.dataset\.num_images: 12 -> 6\): choose another --output"
+    with pytest.raises(RunDirectoryError, match=message):
+        evaluate(cfg)
+    assert json.loads(record.read_text()) == again
+    checkpoint = step_path(tmp_path / "run" / "checkpoints", 2)
+    other = evaluate(cfg, checkpoint, output=tmp_path / "other")
+    assert {p.name for p in (tmp_path / "other").iterdir()} == {"evaluation.json", "log.txt"}
+    written = json.loads((tmp_path / "other" / "evaluation.json").read_text())
+    assert (written["checkpoint"], written["step"], written["results"]) == (str(checkpoint), 2, other)
+    assert written["config"]["dataloader"]["test"]["dataset"]["num_images"] == 6
+    assert json.loads(record.read_text()) == again
+    assert "evaluating" not in (tmp_path / "run" / "log.txt").read_text().split("best.pt (step 2)")[1]
+
+
+def test_record_of_an_evaluation_that_did_not_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(self: ToyEvaluator) -> dict[str, float]:
+        raise InterruptedError
+
+    cfg = make_config(tmp_path, steps=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(ToyEvaluator, "evaluate", broken)
+        with pytest.raises(InterruptedError):
+            evaluate(cfg)
+    record = tmp_path / "inference" / "evaluation.json"
+    assert json.loads(record.read_text())["results"] is None
+    evaluate(cfg)
+    record.write_text("{")
+    with pytest.raises(
+        RunDirectoryError, match=r"evaluation\.json is damaged .*: delete it, or choose another --output"
+    ):
+        evaluate(cfg)

@@ -74,6 +74,13 @@ def test_frozen_parameters_are_left_out_and_prefixes_scale() -> None:
         AdamW(lr=1.0)(model)
 
 
+@pytest.mark.parametrize(("device", "fused"), [("cpu", True), ("meta", None)])
+def test_one_kernel_for_all_parameters_where_the_device_has_it(device: str, fused: bool | None) -> None:
+    model = nn.Linear(2, 2, device=device)
+    assert {group["fused"] for group in AdamW(lr=1.0)(model).param_groups} == {fused}
+    assert {group["fused"] for group in AdamW(lr=1.0, fused=False)(model).param_groups} == {None}
+
+
 def test_errors_name_the_key() -> None:
     with pytest.raises(ValueError, match=r"lr_multipliers.*'backbon\.'.*'backbone', 'head'"):
         AdamW(lr=1.0, lr_multipliers={"backbon.": 0.1})(TinyDetector())

@@ -1,5 +1,6 @@
 """Two processes against one: same batches, same weights, one error."""
 
+import multiprocessing
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,17 @@ def test_same_as_one_process(tmp_path: Path) -> None:
     for single, double in zip(*lines):
         for key in {"loss", "grad_norm", "bbox/AP", "bbox/score"} & single.keys():
             assert double[key] == pytest.approx(single[key], rel=1e-4)
+
+
+@pytest.mark.slow
+def test_error_of_one_process_stops_all(tmp_path: Path) -> None:
+    """Of three images a step the second process has one, too few for two parts; the first waits for its gradients."""
+    cfg = make_config(tmp_path / "run", accumulate=2)
+    cfg.dataloader.train.batch_size = 3
+    save_config(cfg, tmp_path / "config.yaml")
+    with pytest.raises(ValueError, match=r"train\.accumulate is 2 but this process has only 1 images per step"):
+        launch(train_saved_config, 2, (tmp_path / "config.yaml",), "gloo")
+    assert multiprocessing.active_children() == []
 
 
 @pytest.mark.slow

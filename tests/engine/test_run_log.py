@@ -15,6 +15,10 @@ def test_no_duplicate_handlers(tmp_path: Path) -> None:
     logging.getLogger("pe_dense.engine.x").info("once")
     assert (tmp_path / "b" / "log.txt").read_text().count("once") == 1
     assert "once" not in (tmp_path / "a" / "log.txt").read_text()
+    setup_logging()
+    logging.getLogger("pe_dense.engine.x").info("before there is a folder")
+    setup_logging(tmp_path / "d")
+    assert (tmp_path / "d" / "log.txt").read_text().count("before there is a folder") == 1
     setup_logging(tmp_path / "c", main=False)
     assert not (tmp_path / "c").exists()
 

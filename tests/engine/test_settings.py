@@ -14,6 +14,15 @@ def test_length_in_epochs_or_steps() -> None:
     assert TrainSettings("x", steps=7).total_steps(1843.75) == 7
 
 
+def test_periods_in_epochs_or_steps() -> None:
+    epochs = TrainSettings("x", epochs=36, eval_period=3, checkpoint_period=0.5)
+    assert epochs.steps_between_evaluations(1843.75) == 3 * 1843.75
+    assert epochs.steps_between_checkpoints(1843.75) == 0.5 * 1843.75
+    steps = TrainSettings("x", epochs=36, eval_period=3, eval_steps=5000, checkpoint_steps=7)
+    assert steps.steps_between_evaluations(1843.75) == 5000
+    assert steps.steps_between_checkpoints(1843.75) == 7
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
@@ -25,6 +34,7 @@ def test_length_in_epochs_or_steps() -> None:
         ({"steps": 5, "clip_norm": 0}, "train.clip_norm must be greater than 0"),
         ({"steps": 5, "ema_decay": 1.0}, "train.ema_decay must lie between 0 and 1"),
         ({"steps": 5, "eval_period": -1}, "train.eval_period must be 0"),
+        ({"steps": 5, "eval_steps": 0}, "train.eval_steps must be at least 1"),
         ({"steps": 5, "keep_last": 0}, "train.keep_last must be at least 1"),
     ],
 )

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -97,10 +98,19 @@ def wait_for(condition: Any, process: subprocess.Popen) -> None:
         time.sleep(0.05)
 
 
+def running_in_group(group: int) -> list[str]:
+    """Python processes of a process group that have not ended, without multiprocessing's own helper."""
+    listing = subprocess.run(["ps", "-eo", "pgid,state,args"], capture_output=True, text=True, check=True).stdout
+    rows = [line.split(None, 2) for line in listing.splitlines()[1:]]
+    return [
+        args for pgid, state, args in rows if pgid == str(group) and state != "Z" and "resource_tracker" not in args
+    ]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(("number", "processes"), [(signal.SIGTERM, 1), (signal.SIGINT, 2)])
+@pytest.mark.parametrize(("number", "processes"), list(product((signal.SIGTERM, signal.SIGINT), (1, 2))))
 def test_signal_saves_a_checkpoint(tmp_path: Path, number: signal.Signals, processes: int) -> None:
-    """SIGTERM to the process; Ctrl-C, as a terminal sends it, to all processes of the group."""
+    """SIGTERM to the process that was started; Ctrl-C, as a terminal sends it, to all processes of the group."""
     out = tmp_path / "out"
     save_config(make_config(out, steps=10**7, checkpoint_steps=10**6, eval_period=0), tmp_path / "config.yaml")
     command = [sys.executable, "tools/train_net.py", "--config-file", str(tmp_path / "config.yaml")]
@@ -122,4 +132,7 @@ def test_signal_saves_a_checkpoint(tmp_path: Path, number: signal.Signals, proce
     assert "Traceback" not in output
     saved = latest_checkpoint(out / "checkpoints")
     assert list_checkpoints(out / "checkpoints") == [saved]
-    assert f"stopped after step {torch.load(saved, weights_only=True)['step']}" in output
+    content = torch.load(saved, weights_only=True)
+    assert f"stopped after step {content['step']}" in output
+    assert len(content["rng"]) == processes  # every process took part in it
+    assert not running_in_group(process.pid)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from pe_dense.config import LazyCall as L
 from pe_dense.config import load_config
-from pe_dense.engine import AdamW, MultiStepSchedule, TrainSettings, train
+from pe_dense.engine import AdamW, Hook, MultiStepSchedule, TrainSettings, train
 from pe_dense.engine import distributed as dist
+from pe_dense.engine.trainer import Trainer
 from pe_dense.structures import Categories, Instances
 
 NUM_IMAGES = 12
@@ -96,7 +97,7 @@ class ToyTrainLoader:
 class ToyTestLoader:
     """Every image once."""
 
-    def __init__(self, dataset: ToyDataset, transforms: list[Any] | None = None) -> None:
+    def __init__(self, dataset: ToyDataset, transforms: list[Any] | None = None, num_workers: int = 0) -> None:
         self.dataset = dataset
 
     def __len__(self) -> int:
@@ -134,6 +135,31 @@ class ToyEvaluator:
             "bbox/AP": 100 * float(np.mean(right)), "bbox/score": 100 * float(np.mean(scores)),
             "bbox/AP-red": 1.0,
         }  # fmt: skip
+
+
+class CountingHook(Hook):
+    """Counts the steps of the run, and logs the count."""
+
+    def __init__(self, name: str, state: Any = None) -> None:
+        self.name, self.count, self.state = name, 0, state
+        self.calls: list[str] = []
+
+    def before_train(self, trainer: Trainer) -> None:
+        self.calls.append(f"before {trainer.step}")
+
+    def after_step(self, trainer: Trainer) -> None:
+        self.count += 1
+        trainer.values[f"hooks/{self.name}"] = self.count
+
+    def after_train(self, trainer: Trainer) -> None:
+        self.calls.append(f"after {trainer.step}")
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"name": self.name, "count": self.count, "state": self.state() if callable(self.state) else self.state}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        assert state["name"] == self.name
+        self.count = state["count"]
 
 
 def make_config(output_dir: Path, **train: Any) -> DictConfig:

@@ -1,10 +1,13 @@
 """Functions that the launch tests start in other processes."""
 
 import os
+import sys
+import threading
 import time
 from pathlib import Path
 
 from pe_dense.engine import distributed as dist
+from pe_dense.launch import launch
 
 
 def write_rank(folder: Path, exit_code: int = 0) -> None:
@@ -17,6 +20,11 @@ def write_rank(folder: Path, exit_code: int = 0) -> None:
         raise SystemExit(exit_code)
 
 
+def wait_for_ever(folder: Path) -> None:
+    (folder / f"{os.getpid()}.pid").touch()
+    time.sleep(600)
+
+
 def fail_in_one(folder: Path, kind: str) -> None:
     """Rank 1 fails while the others wait for it in a collective."""
     (folder / f"{os.getpid()}.pid").touch()
@@ -24,6 +32,14 @@ def fail_in_one(folder: Path, kind: str) -> None:
     if dist.rank() == 1:
         if kind == "killed":
             os.kill(os.getpid(), 9)
+        if kind == "terminated":
+            os.kill(os.getpid(), 15)
+        if kind == "never ends":
+            threading.Thread(target=time.sleep, args=(600,)).start()  # keeps the process alive after its error
         raise ZeroDivisionError("a bug in rank 1")
     dist.barrier()
     time.sleep(60)
+
+
+if __name__ == "__main__":
+    launch(wait_for_ever, 2, (Path(sys.argv[1]),), "gloo")

@@ -1,13 +1,19 @@
 """Process groups on this machine."""
 
 import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from launch_targets import fail_in_one, write_rank
 
+from pe_dense.engine.settings import pick_device
 from pe_dense.launch import LaunchError, launch
+from pe_dense.launch.local import _leave_note, _raise_first
 
 
 def test_one_process_is_a_plain_call(tmp_path: Path) -> None:
@@ -28,6 +34,8 @@ def test_group_and_exit_code(tmp_path: Path) -> None:
     ("kind", "error", "message"),
     [
         ("bug", LaunchError, r"(?s)process 1 of 2 failed:.*launch_targets.*ZeroDivisionError: a bug in rank 1"),
+        ("never ends", LaunchError, "ZeroDivisionError: a bug in rank 1"),
+        ("terminated", LaunchError, "process 1 of 2 was ended by SIGTERM"),
         ("killed", LaunchError, "process 1 of 2 was ended by SIGKILL: the machine may have run out of memory"),
     ],
 )
@@ -36,9 +44,57 @@ def test_first_real_error_and_nobody_left(tmp_path: Path, kind: str, error: type
         launch(fail_in_one, 2, (tmp_path, kind), "gloo")
     started = [int(path.stem) for path in tmp_path.glob("*.pid")]
     assert len(started) == 2
-    for pid in started:
-        with pytest.raises(ProcessLookupError):
-            os.kill(pid, 0)
+    assert not any(is_running(pid) for pid in started)
+
+
+def test_error_for_the_user_comes_before_what_others_noticed_of_it(tmp_path: Path) -> None:
+    _leave_note(tmp_path, 0, RuntimeError("connection closed by peer"))
+    with pytest.raises(LaunchError, match=r"process 0 of 2 failed:\nRuntimeError: connection closed by peer"):
+        _raise_first(tmp_path, [1, 0])
+    with pytest.raises(ValueError, match="is not a device") as raised:
+        pick_device("gpu")
+    _leave_note(tmp_path, 1, raised.value)
+    with pytest.raises(ValueError, match='device "gpu" is not a device'):
+        _raise_first(tmp_path, [1, 1])
+
+
+@pytest.mark.parametrize(("codes", "code"), [([0, 0], None), ([-15, 3], 3), ([0, -6], 134)])
+def test_exit_code_without_an_error(tmp_path: Path, codes: list[int], code: int | None) -> None:
+    if code is None:
+        _raise_first(tmp_path, codes)
+        return
+    with pytest.raises(SystemExit) as left:
+        _raise_first(tmp_path, codes)
+    assert left.value.code == code
+
+
+@pytest.mark.slow
+def test_nobody_left_when_the_launcher_is_killed(tmp_path: Path) -> None:
+    here = Path(__file__).parent
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(here.parents[1]), str(here)])}
+    launcher = subprocess.Popen([sys.executable, here / "launch_targets.py", tmp_path], env=environment)
+    wait_until(lambda: len(list(tmp_path.glob("*.pid"))) == 2)
+    launcher.kill()
+    launcher.wait()
+    started = [int(path.stem) for path in tmp_path.glob("*.pid")]
+    wait_until(lambda: not any(is_running(pid) for pid in started))
+
+
+def is_running(pid: int) -> bool:
+    """False for a process that has ended, even if nobody has asked for its exit code yet."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    status = Path(f"/proc/{pid}/stat")
+    return not status.exists() or status.read_text().rsplit(")", 1)[1].split()[0] != "Z"
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_not_enough_gpus() -> None:

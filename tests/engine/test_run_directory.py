@@ -1,0 +1,107 @@
+"""What may happen to the folder of a run, and what must not."""
+
+import os
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+from toy_run import make_config
+
+from pe_dense.config import ConfigError
+from pe_dense.engine import evaluate, train
+from pe_dense.engine.checkpoint import list_checkpoints
+from pe_dense.engine.run_directory import RunDirectoryError, check_writable
+from pe_dense.launch import user_message
+
+WRONG = {
+    "model.weights": ("nowhere.pt", FileNotFoundError),
+    "model.num_classes": (80, ValueError),
+    "train.init_from": ("nowhere.pt", FileNotFoundError),
+    "dataloader.train.dataset.names": (["red"], ValueError),
+    "optimizer.layer_decay": (0.9, ValueError),
+    "evaluator.no_such_argument": (1, ConfigError),
+}
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {str(p.relative_to(folder)): p.read_text(errors="replace") for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize("key", WRONG)
+def test_failed_start_leaves_nothing(tmp_path: Path, key: str) -> None:
+    cfg = make_config(tmp_path / "runs" / "first")
+    value, error = WRONG[key]
+    OmegaConf.update(cfg, key, value)
+    with pytest.raises(error):
+        train(cfg)
+    assert list(tmp_path.iterdir()) == []
+    if key in ("model.num_classes", "model.weights", "evaluator.no_such_argument"):
+        with pytest.raises(error):
+            evaluate(cfg)
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_files_of_the_user_stay(tmp_path: Path) -> None:
+    files = {"notes.txt": "mine", "checkpoints/other.pt": "mine", "vis/picture.png": "mine", "log.txt": "line\n"}
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    cfg = make_config(tmp_path, steps=1)
+    cfg.model.num_classes = 80
+    with pytest.raises(ValueError, match="80 classes"):
+        train(cfg)
+    assert contents(tmp_path) == files
+    train(make_config(tmp_path, steps=1))
+    assert (tmp_path / "log.txt").read_text().startswith("line\n")
+    train(make_config(tmp_path, steps=2, overwrite=True))
+    kept = contents(tmp_path)
+    assert {name: kept[name] for name in files if name != "log.txt"} == {n: "mine" for n in files if n != "log.txt"}
+    assert "training 1 steps" not in kept["log.txt"]
+    assert [p.name for p in list_checkpoints(tmp_path / "checkpoints")] == ["step_00000002.pt"]
+
+
+def test_best_weights_of_an_earlier_run_are_not_deleted(tmp_path: Path) -> None:
+    train(make_config(tmp_path, steps=1))
+    list_checkpoints(tmp_path / "checkpoints")[0].unlink()
+    for resume in (False, True):
+        with pytest.raises(RunDirectoryError, match=r"only best\.pt of it is left.*train\.init_from=.*best\.pt"):
+            train(make_config(tmp_path, steps=1), resume=resume)
+    assert (tmp_path / "checkpoints" / "best.pt").exists()
+
+
+def test_config_of_another_program_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("MODEL:\n  META_ARCHITECTURE: GeneralizedRCNN\n")
+    with pytest.raises(RunDirectoryError, match=r"config\.yaml is not the config of a run of this project"):
+        train(make_config(tmp_path, overwrite=True))
+    assert list(contents(tmp_path)) == ["config.yaml"]
+
+
+@pytest.mark.parametrize("below", [".", "run", "a/b"])
+def test_file_in_the_way(tmp_path: Path, below: str) -> None:
+    (tmp_path / "file").write_text("mine")
+    cfg = make_config(tmp_path / "file" / below)
+    for start in (train, evaluate):
+        with pytest.raises(RunDirectoryError, match=r"train\.output_dir is .*, but .*file is a file") as caught:
+            start(cfg)
+        assert user_message(caught.value) is not None
+    with pytest.raises(RunDirectoryError, match=r"^--output is .*file is a file: choose another --output"):
+        evaluate(make_config(tmp_path), output=tmp_path / "file" / below)
+    assert contents(tmp_path) == {"file": "mine"}
+
+
+def test_folder_without_write_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As everything is permitted to root, the system's answer is replaced."""
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path)
+    with pytest.raises(RunDirectoryError, match=r"train\.output_dir is .*, but nothing can be written to"):
+        train(make_config(tmp_path / "new" / "run"))
+    monkeypatch.undo()
+    check_writable(tmp_path / "new" / "run")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder that even root cannot write to")
+def test_folder_that_turns_out_to_be_unwritable() -> None:
+    for start in (train, evaluate):
+        with pytest.raises(RunDirectoryError, match=r"cannot write to .*, which is train\.output_dir \(") as caught:
+            start(make_config(Path("/proc/no_run"), steps=1))
+        assert user_message(caught.value) is not None
