@@ -47,17 +47,12 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> int:
-    """Score and print; 0, or 2 after an error of the user's."""
-    args = parse()
+def evaluate(args: argparse.Namespace) -> int:
+    """Score and print."""
     from pe_dense.evaluation import evaluate_coco_results, format_results, read_evaluated_images
 
-    try:
-        image_ids = None if args.all_images else read_evaluated_images(args.results)
-        metrics = evaluate_coco_results(args.json_file, args.results, args.tasks, args.max_detections, image_ids)
-    except (OSError, ValueError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
+    image_ids = None if args.all_images else read_evaluated_images(args.results)
+    metrics = evaluate_coco_results(args.json_file, args.results, args.tasks, args.max_detections, image_ids)
     shown = {k: v for k, v in metrics.items() if args.per_class or "/AP-" not in k}
     sys.stdout.write(format_results(shown) + "\n")
     if args.output:
@@ -65,6 +60,14 @@ def main() -> int:
         numbers = {k: None if math.isnan(v) else v for k, v in metrics.items()}
         args.output.write_text(json.dumps(numbers, indent=2) + "\n")
     return 0
+
+
+def main() -> int:
+    """Exit status: 0, 2 after an error of the user's, 130 after Ctrl-C."""
+    args = parse()
+    from pe_dense.launch.tool import run_tool
+
+    return run_tool(lambda: evaluate(args))
 
 
 if __name__ == "__main__":

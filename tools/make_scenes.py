@@ -12,8 +12,8 @@ EXAMPLES = """example:
 """
 
 
-def main() -> int:
-    """Parse the command line and write the data set; 0, or 2 after an error of the user's."""
+def parse() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -26,17 +26,25 @@ def main() -> int:
     parser.add_argument(
         "--processes", type=int, default=1, metavar="N", help="worker processes; no effect on the result (default: 1)"
     )
-    args = parser.parse_args()
+    return parser.parse_args()
+
+
+def write(args: argparse.Namespace) -> int:
+    """Write the data set."""
     from pe_dense.data.scenes import write_scenes
 
-    try:
-        paths = write_scenes(**vars(args))
-    except (ValueError, OSError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
+    paths = write_scenes(**vars(args))
     sys.stdout.write(f"wrote {args.train} + {args.val} images and {args.videos} videos below {paths.root}\n")
     sys.stdout.write(f"training json: {paths.train_json}\nvalidation json: {paths.val_json}\n")
     return 0
+
+
+def main() -> int:
+    """Exit status: 0, 2 after an error of the user's, 130 after Ctrl-C."""
+    args = parse()
+    from pe_dense.launch.tool import run_tool
+
+    return run_tool(lambda: write(args))
 
 
 if __name__ == "__main__":

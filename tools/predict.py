@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 EXAMPLES = """examples:
-  python tools/predict.py --checkpoint output/demo/checkpoints/best.pt photo.jpg holiday/ clip.mp4 --output predictions
+  python tools/predict.py --checkpoint output/demo photo.jpg holiday/ clip.mp4 --output predictions
   python tools/predict.py --checkpoint C 'photos/**/*.jpg' --output predictions --score-threshold 0.3 --batch-size 8
   python tools/predict.py --checkpoint C traffic.mkv --output predictions --every 5
   python tools/predict.py --checkpoint C photos --output predictions --no-draw \\
@@ -41,8 +41,10 @@ def make_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder to write into")
     parser.add_argument(
-        "--checkpoint", metavar="C", help="a run's checkpoint; it brings its own config and class names"
-    )
+        "--checkpoint", metavar="C",
+        help="a run's checkpoint, which brings its own config and class names, or the run's folder (best.pt, else the "
+        "newest one)",
+    )  # fmt: skip
     parser.add_argument(
         "--config-file", metavar="F",
         help="take model and transforms from this config; without --checkpoint, also the weights it names",
@@ -57,6 +59,10 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", default="auto", metavar="D", help='"auto" (default), "cpu", "cuda" or "cuda:N"')
     parser.add_argument("--batch-size", type=int, default=1, metavar="N", help="images in one pass (default: 1)")
     parser.add_argument("--no-draw", action="store_true", help="write the json files only")
+    parser.add_argument(
+        "--color-by", choices=("class", "instance"), default="class",
+        help="one colour per class or per object (default: class)",
+    )  # fmt: skip
     parser.add_argument("--format", choices=("png", "jpg"), default="png", help="of the pictures (default: png)")
     parser.add_argument(
         "--every", type=int, default=1, metavar="N",
@@ -70,49 +76,52 @@ def is_override(text: str) -> bool:
     return OVERRIDE.fullmatch(text) is not None and not os.path.exists(text)
 
 
-def main() -> int:
-    """Parse the command line and predict."""
+def parse() -> argparse.Namespace:
+    """The command line; overrides of the config are taken out of the inputs."""
     parser = make_parser()
     args = parser.parse_intermixed_args()
-    overrides = [text for text in args.inputs if is_override(text)]
-    inputs = [text for text in args.inputs if not is_override(text)]
+    args.overrides = [text for text in args.inputs if is_override(text)]
+    args.inputs = [text for text in args.inputs if not is_override(text)]
     if args.checkpoint is None and args.config_file is None:
         parser.error("give --checkpoint, --config-file, or both")
-    if not inputs:
+    if not args.inputs:
         parser.error("give at least one image, video, folder or pattern")
+    return args
+
+
+def predict(args: argparse.Namespace) -> int:
+    """Predict all inputs."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C, with everything written
     from pe_dense.engine import setup_logging
-    from pe_dense.launch import user_message
     from pe_dense.prediction import load_predictor, predict_files
 
     setup_logging()
-    try:
-        predictor = load_predictor(
-            args.checkpoint, args.config_file, overrides, args.device, args.score_threshold, args.class_names
-        )
-        report = predict_files(
-            predictor,
-            inputs,
-            args.output,
-            draw=not args.no_draw,
-            image_format=args.format,
-            every=args.every,
-            batch_size=args.batch_size,
-        )
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted\n")
-        return 130
-    except Exception as error:
-        message = user_message(error)
-        if message is None:
-            raise
-        sys.stderr.write(f"error: {message}\n")
-        return 2
+    predictor = load_predictor(
+        args.checkpoint, args.config_file, args.overrides, args.device, args.score_threshold, args.class_names
+    )
+    report = predict_files(
+        predictor,
+        args.inputs,
+        args.output,
+        draw=not args.no_draw,
+        image_format=args.format,
+        every=args.every,
+        batch_size=args.batch_size,
+        color_by=args.color_by,
+    )
     if not report.images and not report.frames:
         sys.stderr.write(f"error: none of the {len(report.skipped)} inputs could be read\n")
         return 2
     sys.stdout.write(f"{report.json_file}\n")
     return 0
+
+
+def main() -> int:
+    """Exit status: 0, 2 after an error of the user's, 130 after Ctrl-C."""
+    args = parse()
+    from pe_dense.launch.tool import run_tool
+
+    return run_tool(lambda: predict(args))
 
 
 if __name__ == "__main__":

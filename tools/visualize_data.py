@@ -13,8 +13,8 @@ EXAMPLES = """examples:
 """
 
 
-def main() -> int:
-    """Parse the command line and write the contact sheet; 0, or 2 after an error of the user's."""
+def parse() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -23,30 +23,39 @@ def main() -> int:
     parser.add_argument("--num", type=int, default=16, metavar="N", help="how many samples (default: 16)")
     parser.add_argument("--start", type=int, default=0, metavar="STEP", help="first training step to show (default: 0)")
     parser.add_argument("--cell", type=int, default=480, metavar="PX", help="width of each picture (default: 480)")
+    parser.add_argument(
+        "--color-by", choices=("class", "instance"), default="class",
+        help="one colour per class or per object (default: class)",
+    )  # fmt: skip
     parser.add_argument("--output", required=True, type=Path, metavar="PNG", help="contact sheet to write")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="changes of the config")
-    args = parser.parse_args()
+    return parser.parse_intermixed_args()
+
+
+def draw(args: argparse.Namespace) -> int:
+    """Write the contact sheet."""
     from pe_dense.config import instantiate, load_config
-    from pe_dense.launch import user_message
     from pe_dense.visualization.samples import visualize_batches
 
-    try:
-        cfg = load_config(args.config_file, args.overrides)
-        node = cfg.dataloader[args.split]
-        node.num_workers = 0  # the samples do not depend on it, and a few are loaded sooner without starting processes
-        if args.split == "test":
-            node.with_instances = True
-        loader = instantiate(node)
-        batches = loader.iterate(args.start) if args.split == "train" else loader
-        count = visualize_batches(batches, args.output, loader.dataset.categories.names, args.num, args.cell)
-    except Exception as error:
-        message = user_message(error)
-        if message is None:
-            raise
-        sys.stderr.write(f"error: {message}\n")
-        return 2
+    cfg = load_config(args.config_file, args.overrides)
+    node = cfg.dataloader[args.split]
+    node.num_workers = 0  # the samples do not depend on it, and a few are loaded sooner without starting processes
+    if args.split == "test":
+        node.with_instances = True
+    loader = instantiate(node)
+    batches = loader.iterate(args.start) if args.split == "train" else loader
+    names = loader.dataset.categories.names
+    count = visualize_batches(batches, args.output, names, args.num, args.cell, args.color_by)
     sys.stdout.write(f"drew {count} samples of the {args.split} loader: {args.output}\n")
     return 0
+
+
+def main() -> int:
+    """Exit status: 0, 2 after an error of the user's, 130 after Ctrl-C."""
+    args = parse()
+    from pe_dense.launch.tool import run_tool
+
+    return run_tool(lambda: draw(args))
 
 
 if __name__ == "__main__":

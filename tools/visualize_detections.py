@@ -14,8 +14,8 @@ EXAMPLES = """examples:
 """
 
 
-def main() -> int:
-    """Parse the command line and write the pictures; 0, or 2 after an error of the user's."""
+def parse() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -37,34 +37,43 @@ def main() -> int:
         "--all-images", action="store_true",
         help="draw from all images of the ground truth, not only those the results' evaluated_images.json lists",
     )  # fmt: skip
+    parser.add_argument(
+        "--color-by", choices=("class", "instance"), default="class",
+        help="one colour per class, or per object and its detection (default: class)",
+    )  # fmt: skip
     parser.add_argument("--contact-sheet", action="store_true", help="also write contact_sheet.png into the folder")
-    args = parser.parse_args()
+    return parser.parse_args()
+
+
+def draw(args: argparse.Namespace) -> int:
+    """Write the pictures."""
     from pe_dense.data import CocoDataset
     from pe_dense.evaluation import read_evaluated_images
-    from pe_dense.launch import user_message
     from pe_dense.visualization import visualize_detections
     from pe_dense.visualization.matching import read_results
 
-    try:
-        dataset = CocoDataset(args.json_file, args.image_root)
-        image_ids = None if args.all_images else read_evaluated_images(args.results)
-        written = visualize_detections(
-            dataset if image_ids is None else dataset.select(image_ids),
-            read_results(args.results),
-            args.output,
-            score_threshold=args.score_threshold,
-            sort=args.sort,
-            num=args.num,
-            sheet=args.contact_sheet,
-        )
-    except Exception as error:
-        message = user_message(error)
-        if message is None:
-            raise
-        sys.stderr.write(f"error: {message}\n")
-        return 2
+    dataset = CocoDataset(args.json_file, args.image_root)
+    image_ids = None if args.all_images else read_evaluated_images(args.results)
+    written = visualize_detections(
+        dataset if image_ids is None else dataset.select(image_ids),
+        read_results(args.results),
+        args.output,
+        score_threshold=args.score_threshold,
+        sort=args.sort,
+        num=args.num,
+        sheet=args.contact_sheet,
+        color_by=args.color_by,
+    )
     sys.stdout.write("".join(f"{path}\n" for path in written))
     return 0
+
+
+def main() -> int:
+    """Exit status: 0, 2 after an error of the user's, 130 after Ctrl-C."""
+    args = parse()
+    from pe_dense.launch.tool import run_tool
+
+    return run_tool(lambda: draw(args))
 
 
 if __name__ == "__main__":

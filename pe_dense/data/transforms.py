@@ -25,7 +25,11 @@ class Transform:
 
 
 class RandomFlip(Transform):
-    """Exchange left and right with a probability."""
+    """Exchange left and right with a probability.
+
+    Args:
+        prob: from 0 (never) to 1 (always).
+    """
 
     def __init__(self, prob: float = 0.5) -> None:
         if not 0 <= prob <= 1:

@@ -1,8 +1,19 @@
-"""A predictor applied to the user's files: images and videos in, pictures, videos and COCO json out."""
+"""A trained detector applied to images: single ones in Python, or the user's files (pictures, videos and COCO json)."""
 
 from pe_dense.prediction.coco_results import ResultsWriter
 from pe_dense.prediction.files import PredictionReport, predict_files
 from pe_dense.prediction.loading import load_predictor
+from pe_dense.prediction.predictor import ImageLike, Predictor, find_checkpoint
 from pe_dense.prediction.video_io import VideoReader, VideoWriter
 
-__all__ = ["PredictionReport", "ResultsWriter", "VideoReader", "VideoWriter", "load_predictor", "predict_files"]
+__all__ = [
+    "ImageLike",
+    "PredictionReport",
+    "Predictor",
+    "ResultsWriter",
+    "VideoReader",
+    "VideoWriter",
+    "find_checkpoint",
+    "load_predictor",
+    "predict_files",
+]

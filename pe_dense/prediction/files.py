@@ -15,7 +15,6 @@ import numpy as np
 
 from pe_dense.data import DataError
 from pe_dense.data.image_io import decode_image
-from pe_dense.engine.predictor import Predictor
 from pe_dense.prediction.coco_results import DATA_SET_NAME, ResultsWriter
 from pe_dense.prediction.inputs import (
     InputFile,
@@ -24,10 +23,12 @@ from pe_dense.prediction.inputs import (
     find_inputs,
     name_outputs,
 )
+from pe_dense.prediction.predictor import Predictor
 from pe_dense.prediction.progress import ProgressReport
 from pe_dense.prediction.video_io import VideoReader, VideoWriter
 from pe_dense.structures import Instances
-from pe_dense.visualization import draw_instances, save_image
+from pe_dense.structures.wording import counted
+from pe_dense.visualization import ColorBy, draw_instances, save_image
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +44,8 @@ class PredictionReport:
         images: how many images were predicted.
         frames: how many frames of videos were predicted.
         objects: how many objects were found in them.
+        rejected: how many more had a score below the threshold.
+        highest_score: of all objects, rejected ones included; 0 if there is none.
         written: pictures and videos.
         skipped: for each file that could not be read, why.
     """
@@ -51,13 +54,15 @@ class PredictionReport:
     images: int = 0
     frames: int = 0
     objects: int = 0
+    rejected: int = 0
+    highest_score: float = 0.0
     written: list[Path] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
-        frames = f" and {self.frames} video frames" if self.frames else ""
+        frames = f" and {counted(self.frames, 'video frame')}" if self.frames else ""
         skipped = f"; skipped, because they could not be read: {len(self.skipped)}" if self.skipped else ""
-        return f"{self.objects} objects in {self.images} images{frames}{skipped}"
+        return f"{counted(self.objects, 'object')} in {counted(self.images, 'image')}{frames}{skipped}"
 
 
 def predict_files(
@@ -69,6 +74,7 @@ def predict_files(
     image_format: str = "png",
     every: int = 1,
     batch_size: int = 1,
+    color_by: ColorBy = "class",
 ) -> PredictionReport:
     """Predict images and videos; draw the objects and write them as COCO json.
 
@@ -86,6 +92,7 @@ def predict_files(
         image_format: "png" or "jpg".
         every: predict only every N-th frame of a video; the drawn video then has 1/N of the frames per second.
         batch_size: images or frames in one forward pass.
+        color_by: "class" or "instance": what has a colour of its own in the pictures.
 
     Raises:
         FileNotFoundError: if an input matches nothing.
@@ -112,13 +119,18 @@ def predict_files(
     results = ResultsWriter(output_dir, predictor.categories, info)
     try:
         with results, ProgressReport() as progress:
-            job = _Job(predictor, results, progress, report, targets, every, batch_size)
+            job = _Job(predictor, results, progress, report, targets, every, batch_size, color_by)
             job.predict_images([file for file in files if not file.is_video])
             for file in files:
                 if file.is_video:
                     job.predict_video(file)
     finally:
         logger.info("%s", report)
+    if report.rejected and not report.objects:
+        logger.warning(
+            "no object scored %g or more; the highest of %d was %.4g: lower the score threshold (--score-threshold)",
+            predictor.score_threshold, report.rejected, report.highest_score,
+        )  # fmt: skip
     return report
 
 
@@ -133,6 +145,7 @@ class _Job:
     targets: dict[str, Path]
     every: int
     batch_size: int
+    color_by: ColorBy
 
     def predict_images(self, files: Sequence[InputFile]) -> None:
         self.progress.start("images", "images", len(files))
@@ -175,12 +188,21 @@ class _Job:
         """Predict a stream of (record, H x W x 3 RGB) batch by batch and note the results."""
         stream = iter(stream)
         while batch := list(islice(stream, self.batch_size)):
-            outputs = self.predictor.predict_batch([image for _, image in batch])
-            for (record, image), found in zip(batch, outputs):
+            outputs = self.predictor.predict_batch([image for _, image in batch], score_threshold=0.0)
+            for (record, image), everything in zip(batch, outputs):
+                found = self._above_threshold(everything)
                 self.results.add(record, found)
                 self.report.objects += len(found)
                 yield record, image, found
                 self.progress.advance()
+
+    def _above_threshold(self, everything: Instances) -> Instances:
+        if everything.scores is None or not len(everything):
+            return everything
+        found = everything[everything.scores >= self.predictor.score_threshold]
+        self.report.rejected += len(everything) - len(found)
+        self.report.highest_score = max(self.report.highest_score, float(everything.scores.max()))
+        return found
 
     def _readable(self, files: Sequence[InputFile]) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
         for file in files:
@@ -200,7 +222,7 @@ class _Job:
 
     def _draw(self, image: np.ndarray, found: Instances) -> np.ndarray:
         assert self.predictor.categories is not None
-        return draw_instances(image, found, self.predictor.categories.names)
+        return draw_instances(image, found, self.predictor.categories.names, color_by=self.color_by)
 
     def _skip(self, error: Exception) -> None:
         self.report.skipped.append(str(error))

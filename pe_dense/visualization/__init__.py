@@ -5,10 +5,11 @@ from pe_dense.visualization.colors import palette_color
 from pe_dense.visualization.curves import plot_run, read_metrics
 from pe_dense.visualization.dense import FeatureColors, depth_to_rgb, features_to_rgb, overlay_sem_seg
 from pe_dense.visualization.detections import visualize_detections
-from pe_dense.visualization.instances import draw_instances
+from pe_dense.visualization.instances import ColorBy, draw_instances
 from pe_dense.visualization.sheets import contact_sheet, side_by_side
 
 __all__ = [
+    "ColorBy",
     "FeatureColors",
     "as_rgb",
     "contact_sheet",

@@ -47,11 +47,17 @@ def as_rgb(image: np.ndarray | Tensor) -> np.ndarray:
 def enlarge(image: np.ndarray, least: int) -> tuple[np.ndarray, float]:
     """Scale an image up until its longer side has at least ``least`` pixels; returns it and the factor (>= 1)."""
     height, width = image.shape[:2]
-    factor = least / max(height, width)
-    if factor <= 1:
-        return image, 1.0
-    size = (max(1, round(width * factor)), max(1, round(height * factor)))
-    return cv2.resize(image, size, interpolation=cv2.INTER_CUBIC), factor
+    factor = max(1.0, least / max(height, width))
+    return fit_into(image, round(width * factor), round(height * factor))[0], factor
+
+
+def fit_into(image: np.ndarray, width: int, height: int) -> tuple[np.ndarray, float]:
+    """Scale an image, its shape kept, to the largest size within ``width`` x ``height``; returns it and the factor."""
+    factor = min(width / image.shape[1], height / image.shape[0])
+    w, h = (max(1, min(limit, round(side * factor))) for limit, side in zip((width, height), image.shape[1::-1]))
+    if (h, w) == image.shape[:2]:
+        return image, factor
+    return cv2.resize(image, (w, h), interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC), factor
 
 
 def line_width(height: int, width: int) -> int:

@@ -13,12 +13,20 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from pe_dense.visualization.colors import palette_color
 
 logger = logging.getLogger(__name__)
 
 _LINES = ("-", "--", ":", "-.")
+_MARKERS = dict(zip(_LINES, "os^D"))
+_BLACK = (0.1, 0.1, 0.1)
+_FORMATS = (".png", ".pdf", ".svg")
+_FEW = 8  # points, up to which each is marked
+_LEGEND_WIDTH = 100  # letters
+_HANDLE_WIDTH = 8
+_LAYOUTS = {1: "a", 2: "ab", 3: "aa;bc", 4: "ab;cd"}  # of so many panels
 
 
 @dataclass(frozen=True)
@@ -75,6 +83,8 @@ def read_metrics(run_dir: str | Path) -> RunMetrics:
 def plot_run(run_dirs: Sequence[str | Path] | str | Path, output: str | Path, smoothing: int = 25) -> Path:
     """Draw loss, AP, learning rate and speed over the steps; several runs share the axes.
 
+    What no run has logged (AP in a run without an evaluator) gets no panel.
+
     Args:
         run_dirs: run directories with ``metrics.jsonl``.
         output: picture to write (.png, .pdf, .svg); its folder is made if need be.
@@ -84,20 +94,30 @@ def plot_run(run_dirs: Sequence[str | Path] | str | Path, output: str | Path, sm
         ``output`` as a path.
 
     Raises:
-        FileNotFoundError, ValueError: see :func:`read_metrics`.
+        FileNotFoundError, ValueError: see :func:`read_metrics`; also if there is no number to draw, or the picture's
+            type is unknown.
     """
     folders = [run_dirs] if isinstance(run_dirs, (str, Path)) else list(run_dirs)
+    output = Path(output)
+    if output.suffix.lower() not in _FORMATS:
+        raise ValueError(f"{output}: cannot write pictures of type '{output.suffix}'; use {', '.join(_FORMATS)}")
     runs = _distinct_names([read_metrics(folder) for folder in folders], folders)
-    figure = Figure(figsize=(13, 8), dpi=110, layout="constrained")
+    panels = [
+        _Panel("loss", _losses(runs), smoothing),
+        _Panel("average precision (last value)", _precisions(runs), percent=True),
+        _Panel("learning rate", _quantities(runs, ("lr",))),
+        _Panel("seconds per step", _quantities(runs, ("step_time", "data_time")), smoothing),
+    ]
+    panels = [panel for panel in panels if panel.curves]
+    if not panels:
+        raise ValueError(f"{', '.join(map(str, folders))}: no finite number has been logged yet; wait for the run")
+    figure = Figure(figsize=(13, 8 if len(panels) > 2 else 5), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(2, 2).ravel()
-    _plot_losses(axes[0], runs, smoothing)
-    _plot_evaluation(axes[1], runs)
-    _plot_training(axes[2], runs, ("lr",), "learning rate", 1)
-    _plot_training(axes[3], runs, ("step_time", "data_time"), "seconds per step", smoothing)
+    axes = figure.subplot_mosaic(_LAYOUTS[len(panels)], sharex=True)
+    for place, panel in zip("abcd", panels):
+        panel.draw(axes[place])
     if len(runs) == 1:
         figure.suptitle(runs[0].name, fontsize=13)
-    output = Path(output)
     output.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(output)
     return output
@@ -113,28 +133,72 @@ def _distinct_names(runs: list[RunMetrics], folders: Sequence[str | Path]) -> li
 
 
 def _series(records: Sequence[dict[str, Any]], key: str) -> tuple[np.ndarray, np.ndarray]:
-    """Steps and values of the records that have a number under ``key``."""
+    """Steps and values of the records that have a number under ``key``; empty if none of them is finite."""
     rows = [(r["step"], r[key]) for r in records if isinstance(r.get(key), (int, float))]
     table = np.array(rows, dtype=float).reshape(-1, 2)
+    if not np.isfinite(table[:, 1]).any():
+        table = table[:0]
     return table[:, 0], table[:, 1]
 
 
+@dataclass(frozen=True)
+class _Curve:
+    """One line of a panel."""
+
+    steps: np.ndarray
+    values: np.ndarray
+    label: str
+    color: tuple[float, float, float]
+    line: str = "-"
+
+
+@dataclass(frozen=True)
+class _Panel:
+    """Curves over the steps.
+
+    Attributes:
+        label: of the vertical axis.
+        curves: at least one.
+        window: a running mean of so many records is drawn over the raw values.
+        percent: results of evaluations: the axis begins at 0 and each one is marked.
+    """
+
+    label: str
+    curves: list[_Curve]
+    window: int = 1
+    percent: bool = False
+
+    def draw(self, axis: Axes) -> None:
+        for curve in self.curves:
+            values = curve.values
+            if self.window > 1 and len(values) > _FEW:
+                axis.plot(curve.steps, values, color=curve.color, linewidth=0.6, alpha=0.3)
+                values = _running_mean(values, self.window)
+            # a line through few points does not show where they are, and a single point has none
+            marker = _MARKERS[curve.line] if self.percent or len(values) <= _FEW else ""
+            style: dict[str, Any] = {"linestyle": curve.line, "marker": marker, "markersize": 4, "linewidth": 1.5}
+            axis.plot(curve.steps, values, color=curve.color, label=curve.label, **style)
+        axis.set_xlabel("step")
+        axis.set_ylabel(self.label)
+        axis.tick_params(labelbottom=True)
+        axis.yaxis.set_major_formatter("{x:.4g}")  # no common factor above the axis, where the legend is
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        if self.percent:
+            axis.set_ylim(bottom=0)
+        axis.grid(alpha=0.25)
+        axis.spines[["top", "right"]].set_visible(False)
+        columns = _LEGEND_WIDTH // (_HANDLE_WIDTH + max(len(curve.label) for curve in self.curves))
+        columns = max(1, min(columns, len(self.curves)))
+        style = {"fontsize": 8, "frameon": False, "columnspacing": 1.2}
+        axis.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, **style)
+
+
 def _running_mean(values: np.ndarray, window: int) -> np.ndarray:
-    """Mean of the last ``window`` values, fewer at the beginning."""
+    """Mean of the ``window`` values around each one; fewer at the ends, as many on both sides (no slope bends)."""
     total = np.concatenate([[0.0], np.cumsum(values)])
-    stop = np.arange(1, len(values) + 1)
-    start = np.maximum(0, stop - max(1, min(window, len(values) // 4)))
-    return (total[stop] - total[start]) / (stop - start)
-
-
-def _plot_smooth(axis: Axes, steps: np.ndarray, values: np.ndarray, window: int, **style: Any) -> None:
-    if not len(steps):
-        return
-    lone: dict[str, Any] = {"marker": "o", "markersize": 3} if len(steps) < 3 else {}
-    if window > 1 and len(steps) > 8:
-        axis.plot(steps, values, color=style["color"], linewidth=0.6, alpha=0.3)
-        values = _running_mean(values, window)
-    axis.plot(steps, values, linewidth=1.5, **style, **lone)
+    place = np.arange(len(values))
+    half = np.minimum(min(window, len(values) // 4) // 2, np.minimum(place, place[::-1]))
+    return (total[place + half + 1] - total[place - half]) / (2 * half + 1)
 
 
 def _rgb(index: int) -> tuple[float, float, float]:
@@ -144,36 +208,23 @@ def _rgb(index: int) -> tuple[float, float, float]:
     return red / 255 * dim, green / 255 * dim, blue / 255 * dim
 
 
-def _finish(axis: Axes, label: str) -> None:
-    axis.set_xlabel("step")
-    axis.set_ylabel(label)
-    axis.grid(alpha=0.25)
-    axis.spines[["top", "right"]].set_visible(False)
-    handles, _ = axis.get_legend_handles_labels()
-    if handles:
-        axis.legend(fontsize=8, frameon=False)
-    else:
-        axis.text(0.5, 0.5, "not logged", transform=axis.transAxes, ha="center", va="center", color="0.5")
-
-
-def _plot_losses(axis: Axes, runs: Sequence[RunMetrics], window: int) -> None:
+def _losses(runs: Sequence[RunMetrics]) -> list[_Curve]:
     """One run: the total and each part; several runs: the total of each."""
     if len(runs) > 1:
-        for index, run in enumerate(runs):
-            _plot_smooth(axis, *_series(run.training, "loss"), window, color=_rgb(index), label=run.name)
+        named = [(run, "loss", run.name, _rgb(index)) for index, run in enumerate(runs)]
     else:
         parts = sorted({k for r in runs[0].training for k in r if k.startswith("loss_")})
-        _plot_smooth(axis, *_series(runs[0].training, "loss"), window, color=(0.1, 0.1, 0.1), label="total")
-        for index, part in enumerate(parts):
-            label = part.removeprefix("loss_")
-            _plot_smooth(axis, *_series(runs[0].training, part), window, color=_rgb(index), label=label)
-    _finish(axis, "loss")
+        named = [(runs[0], "loss", "total", _BLACK)]
+        named += [(runs[0], part, part.removeprefix("loss_"), _rgb(index)) for index, part in enumerate(parts)]
+    curves = [_Curve(*_series(run.training, key), label, color) for run, key, label, color in named]
+    return [curve for curve in curves if len(curve.steps)]
 
 
-def _plot_evaluation(axis: Axes, runs: Sequence[RunMetrics]) -> None:
+def _precisions(runs: Sequence[RunMetrics]) -> list[_Curve]:
     """One run: AP and AP50, a task has one colour. Several runs: AP, a run has one colour, a task one kind of line."""
     keys = sorted({k for run in runs for r in run.evaluation for k in r if _is_headline(k, several=len(runs) > 1)})
     tasks = sorted({k.split("/")[0] for k in keys})
+    curves = []
     for index, run in enumerate(runs):
         for key in keys:
             task, metric = key.split("/", 1)
@@ -183,15 +234,8 @@ def _plot_evaluation(axis: Axes, runs: Sequence[RunMetrics]) -> None:
                 color, line, label = _rgb(tasks.index(task)), int(metric != "AP"), f"{task} {metric}"
             steps, values = _series(run.evaluation, key)
             if len(steps):
-                style: dict[str, Any] = {
-                    "color": color,
-                    "label": f"{label} ({values[-1]:.1f})",
-                    "marker": "o",
-                    "markersize": 3,
-                }
-                axis.plot(steps, values, _LINES[line % len(_LINES)], linewidth=1.5, **style)
-    axis.set_ylim(bottom=0)
-    _finish(axis, "average precision (last value)")
+                curves.append(_Curve(steps, values, f"{label} ({values[-1]:.1f})", color, _LINES[line % len(_LINES)]))
+    return curves
 
 
 def _is_headline(key: str, several: bool) -> bool:
@@ -199,10 +243,11 @@ def _is_headline(key: str, several: bool) -> bool:
     return key.rpartition("/")[2] in (("AP",) if several else ("AP", "AP50")) and "/" in key
 
 
-def _plot_training(axis: Axes, runs: Sequence[RunMetrics], keys: Sequence[str], label: str, window: int) -> None:
+def _quantities(runs: Sequence[RunMetrics], keys: Sequence[str]) -> list[_Curve]:
     """A run has one colour, a quantity one kind of line."""
-    for index, run in enumerate(runs):
-        for line, key in zip(_LINES, keys):
-            name = key if len(runs) == 1 else f"{run.name}: {key}"
-            _plot_smooth(axis, *_series(run.training, key), window, color=_rgb(index), linestyle=line, label=name)
-    _finish(axis, label)
+    curves = [
+        _Curve(*_series(run.training, key), key if len(runs) == 1 else f"{run.name}: {key}", _rgb(index), line)
+        for index, run in enumerate(runs)
+        for line, key in zip(_LINES, keys)
+    ]
+    return [curve for curve in curves if len(curve.steps)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
@@ -15,10 +15,10 @@ from torch import Tensor
 from pe_dense.structures import Instances
 from pe_dense.visualization.canvas import DASHED, DOTTED, SOLID, draw_box, save_image
 from pe_dense.visualization.colors import Color, palette_color
-from pe_dense.visualization.instances import draw_instances
+from pe_dense.visualization.instances import ColorBy, draw_instances
 from pe_dense.visualization.labels import load_font
 from pe_dense.visualization.matching import AnnotatedImages, Comparison, Status, compare, group_results
-from pe_dense.visualization.sheets import contact_sheet, side_by_side
+from pe_dense.visualization.sheets import contact_sheet, pair_size, side_by_side
 
 Order = Literal["error", "score", "name"]
 
@@ -27,6 +27,7 @@ _ERROR_COLORS: dict[Status, Color] = {"missed": (255, 45, 45), "false": (255, 45
 _STYLES: dict[Status, tuple[int, ...]] = {"missed": DASHED, "false": DASHED, "wrong class": DOTTED}
 _IGNORED: Color = (150, 150, 150)
 _SHEET_SUFFIXES = (".png", ".jpg", ".jpeg")
+_PAIR_WIDTH = 1200  # on a contact sheet
 
 
 def visualize_detections(
@@ -38,6 +39,7 @@ def visualize_detections(
     sort: Order = "error",
     num: int = 12,
     sheet: bool = False,
+    color_by: ColorBy = "class",
 ) -> list[Path]:
     """Draw ground truth and detections side by side.
 
@@ -49,6 +51,7 @@ def visualize_detections(
         sort: "error": most errors first; "score": highest mean score first; "name": by file name.
         num: how many images, 0 for all.
         sheet: also write ``contact_sheet.png`` when ``output`` is a folder.
+        color_by: "class", or "instance": an object and its detection have a colour of their own.
 
     Returns:
         The files written.
@@ -64,18 +67,18 @@ def visualize_detections(
     written, pairs, titles = [], [], []
     single = output.suffix.lower() in _SHEET_SUFFIXES
     for place, comparison in enumerate(chosen):
-        pair = draw_comparison(dataset[comparison.index]["image"], comparison, dataset.categories.names)
+        image, names = dataset[comparison.index]["image"], dataset.categories.names
         if single or sheet:
-            pairs.append(pair)
+            pairs.append(draw_comparison(image, comparison, names, color_by, fit=pair_size(_PAIR_WIDTH)))
             titles.append(summary(comparison))
         if not single:
             stem = "_".join(PurePosixPath(comparison.file_name).with_suffix("").parts)
             written.append(output / f"{place:04d}_{stem}.png")
-            save_image(written[-1], pair)
+            save_image(written[-1], draw_comparison(image, comparison, names, color_by))
     if pairs:
         written.append(output if single else output / "contact_sheet.png")
-        picture = contact_sheet(pairs, titles, cell=920)
-        save_image(written[-1], np.concatenate([picture, legend(picture.shape[1])]))
+        picture = contact_sheet(pairs, titles, cell=_PAIR_WIDTH)
+        save_image(written[-1], np.concatenate([picture, legend(picture.shape[1], color_by)]))
     return written
 
 
@@ -107,8 +110,14 @@ def summary(comparison: Comparison) -> str:
     return f"{comparison.file_name}: {text}"
 
 
-def draw_comparison(image: np.ndarray | Tensor, comparison: Comparison, names: Sequence[str]) -> np.ndarray:
-    """Ground truth left, detections right: H x W x 3 uint8."""
+def draw_comparison(
+    image: np.ndarray | Tensor,
+    comparison: Comparison,
+    names: Sequence[str],
+    color_by: ColorBy = "class",
+    fit: tuple[int, int] | None = None,
+) -> np.ndarray:
+    """Ground truth left, detections right: H x W x 3 uint8; ``fit`` is the (width, height) of each of the two."""
     size = (image.shape[-2], image.shape[-1]) if isinstance(image, Tensor) else (image.shape[0], image.shape[1])
     truth, found = comparison.truth, comparison.detected
     rivals = {int(p): row for row, p in enumerate(comparison.partner) if p >= 0}
@@ -125,9 +134,11 @@ def draw_comparison(image: np.ndarray | Tensor, comparison: Comparison, names: S
         if status == "wrong class":
             notes[status] = f" (is {names[int(truth.classes[comparison.partner[i]])]})"
         found_labels.append(f"{names[int(found.classes[i])]} {found.scores[i]:.0%}{notes.get(status, '')}")
-    left = _draw(image, size, truth, comparison.truth_status, truth_labels, None)
-    right = _draw(image, size, found, comparison.detected_status, found_labels, found.scores)
-    return side_by_side(left, right)
+    # a detection without an object of its own is drawn in the colour of an error
+    shades = (truth.classes, found.classes) if color_by == "class" else (range(len(truth.classes)), comparison.partner)
+    left = _draw(image, size, truth, comparison.truth_status, truth_labels, None, shades[0], fit)
+    right = _draw(image, size, found, comparison.detected_status, found_labels, found.scores, shades[1], fit)
+    return side_by_side(left, right, width=fit[0] if fit is not None else 0)
 
 
 def _draw(
@@ -137,6 +148,8 @@ def _draw(
     statuses: Sequence[Status],
     labels: Sequence[str],
     scores: np.ndarray | None,
+    shades: Iterable[int],
+    fit: tuple[int, int] | None,
 ) -> np.ndarray:
     instances = Instances(
         image_size=size,
@@ -145,13 +158,15 @@ def _draw(
         scores=None if scores is None else torch.as_tensor(scores, dtype=torch.float32),
         masks=_masks(objects.segmentations, size),
     )
-    colors = [_color(status, int(label)) for status, label in zip(statuses, objects.classes)]
+    colors = [_color(status, int(shade)) for status, shade in zip(statuses, shades)]
     styles = [_STYLES.get(status, SOLID) for status in statuses]
-    return draw_instances(image, instances, colors=colors, labels=labels, styles=styles)
+    return draw_instances(image, instances, colors=colors, labels=labels, styles=styles, fit=fit)
 
 
-def _color(status: Status, label: int) -> Color:
-    return _IGNORED if status == "ignored" else _ERROR_COLORS.get(status, palette_color(label))
+def _color(status: Status, shade: int) -> Color:
+    if status == "correct":
+        return palette_color(shade)
+    return _ERROR_COLORS.get(status, _IGNORED)
 
 
 def _masks(segmentations: Sequence[Any], size: tuple[int, int]) -> Tensor | None:
@@ -184,11 +199,11 @@ def decode_segmentation(segmentation: Any, size: tuple[int, int]) -> np.ndarray:
     return coco_mask.decode(rle).astype(bool)
 
 
-def legend(width: int) -> np.ndarray:
+def legend(width: int, color_by: ColorBy = "class") -> np.ndarray:
     """A strip that explains the lines: height x width x 3 uint8."""
     size = 16
     entries: tuple[tuple[str, Color, tuple[int, ...]], ...] = (
-        ("correct (colour of its class)", palette_color(0), SOLID),
+        (f"correct (colour of its {'class' if color_by == 'class' else 'object'})", palette_color(0), SOLID),
         ("missed, or false detection", _ERROR_COLORS["missed"], DASHED),
         ("wrong class", _ERROR_COLORS["wrong class"], DOTTED),
         ("crowd: ignored", _IGNORED, SOLID),

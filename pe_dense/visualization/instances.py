@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 
 from pe_dense.structures import Instances, RoiMasks
-from pe_dense.visualization.canvas import SOLID, as_rgb, draw_box, enlarge, font_size, line_width
+from pe_dense.visualization.canvas import SOLID, as_rgb, draw_box, enlarge, fit_into, font_size, line_width
 from pe_dense.visualization.colors import Color, palette_color
 from pe_dense.visualization.labels import Label, draw_labels
+
+ColorBy = Literal["class", "instance"]
 
 _CROWDED = 12  # objects, from which on labels are smaller
 
@@ -23,7 +25,7 @@ def draw_instances(
     instances: Instances,
     names: Sequence[str] | None = None,
     *,
-    color_by: Literal["class", "instance"] = "class",
+    color_by: ColorBy = "class",
     colors: Sequence[Color] | None = None,
     labels: Sequence[str] | None = None,
     styles: Sequence[tuple[int, ...]] | None = None,
@@ -31,6 +33,7 @@ def draw_instances(
     show_boxes: bool = True,
     alpha: float = 0.4,
     min_side: int = 640,
+    fit: tuple[int, int] | None = None,
 ) -> np.ndarray:
     """Draw the objects of one image.
 
@@ -44,6 +47,7 @@ def draw_instances(
         show_boxes: whether to draw the boxes.
         alpha: opacity of the mask's fill.
         min_side: smaller images are enlarged until their longer side has this many pixels, so that text is legible.
+        fit: (width, height) that the image is scaled to fit into instead; lines and text are made for that size.
 
     Returns:
         H' x W' x 3 uint8 RGB, a new image.
@@ -57,7 +61,7 @@ def draw_instances(
             f"draw_instances: the image is {canvas.shape[0]} x {canvas.shape[1]} but the instances refer to "
             f"{instances.image_size[0]} x {instances.image_size[1]} (height x width); rescale one of them"
         )
-    canvas, factor = enlarge(canvas, min_side)
+    canvas, factor = enlarge(canvas, min_side) if fit is None else fit_into(canvas, *fit)
     colors = colors or [_color(instances, i, color_by) for i in range(len(instances))]
     labels = labels or [default_label(instances, i, names) for i in range(len(instances))]
     order = _visible(instances, score_threshold)
@@ -142,6 +146,8 @@ def _mask_on_canvas(masks: Tensor | RoiMasks, index: int, size: tuple[int, int],
     mask = masks[index].detach().cpu().numpy().astype(np.float32)
     if mask.shape == size:
         return (mask > 0.5).astype(np.uint8)
+    if factor < 1:
+        return (cv2.resize(mask, (size[1], size[0]), interpolation=cv2.INTER_AREA) > 0.5).astype(np.uint8)
     large = cv2.resize(mask, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
     # the staircase of single pixels, enlarged, is no feature of the object
     return (cv2.GaussianBlur(large, (0, 0), 0.5 * factor) > 0.5).astype(np.uint8)

@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from pe_dense.visualization.colors import Color, text_color
 
 _PADDING = 0.18  # around the text, in font sizes
+_TITLE_LINES = 3
 
 
 @lru_cache(maxsize=32)
@@ -127,15 +128,42 @@ def _overlap(spot: np.ndarray, others: np.ndarray) -> np.ndarray:
     return np.clip(high - low, 0, None).prod(axis=1)
 
 
-def title_bar(text: str, width: int, size: int, background: Color = (32, 32, 32)) -> np.ndarray:
-    """A strip of ``width`` pixels with one line of text, cut at the end if it is too long."""
+def title_bars(
+    texts: Sequence[str], widths: Sequence[int], size: int, background: Color = (32, 32, 32)
+) -> list[np.ndarray]:
+    """Strips with a title each, all as high as the longest title needs: up to three lines, then it is cut."""
     font = load_font(size, bold=True)
     pad = max(2, size // 3)
-    text = clean_text(text)
-    if font.getlength(text) > width - 2 * pad:
-        while text and font.getlength(f"{text}…") > width - 2 * pad:
-            text = text[:-1]
-        text = f"{text}…"
-    strip = Image.new("RGB", (width, sum(font.getmetrics()) + pad), background)
-    ImageDraw.Draw(strip).text((pad, pad // 2), text, font=font, fill=text_color(background))
-    return np.array(strip)
+    wrapped = [wrap_text(text, font, width - 2 * pad, _TITLE_LINES) for text, width in zip(texts, widths)]
+    line = sum(font.getmetrics())
+    height = line * max(len(lines) for lines in wrapped) + pad
+    strips = []
+    for lines, width in zip(wrapped, widths):
+        strip = Image.new("RGB", (width, height), background)
+        draw = ImageDraw.Draw(strip)
+        for row, text in enumerate(lines):
+            draw.text((pad, pad // 2 + row * line), text, font=font, fill=text_color(background))
+        strips.append(np.array(strip))
+    return strips
+
+
+def wrap_text(text: str, font: ImageFont.FreeTypeFont, width: int, most: int) -> list[str]:
+    """Break a text into lines of ``width`` pixels, at blanks where possible; beyond ``most`` lines it is cut."""
+    lines = [""]
+    for word in clean_text(text).split(" "):
+        joined = f"{lines[-1]} {word}".strip()
+        if font.getlength(joined) <= width:
+            lines[-1] = joined
+            continue
+        if lines[-1]:
+            lines.append("")
+        for letter in word:
+            if lines[-1] and font.getlength(lines[-1] + letter) > width:
+                lines.append("")
+            lines[-1] += letter
+    if len(lines) > most:
+        last = lines[most - 1]
+        while last and font.getlength(f"{last}…") > width:
+            last = last[:-1]
+        lines = [*lines[: most - 1], f"{last}…"]
+    return lines

@@ -9,21 +9,32 @@ from typing import Any
 
 import numpy as np
 
-from pe_dense.visualization.canvas import as_rgb, enlarge
+from pe_dense.structures.wording import counted
+from pe_dense.visualization.canvas import as_rgb, fit_into
 from pe_dense.visualization.dense import depth_to_rgb, overlay_sem_seg
-from pe_dense.visualization.instances import draw_instances
-from pe_dense.visualization.sheets import contact_sheet
-
-_MIN_SIDE = 640
+from pe_dense.visualization.instances import ColorBy, draw_instances
+from pe_dense.visualization.sheets import cell_size, contact_sheet
 
 
-def draw_sample(sample: Mapping[str, Any], names: Sequence[str] | None = None) -> list[np.ndarray]:
-    """Pictures of one sample: the image with its instances, then depth and semantic labels if it has them."""
+def draw_sample(
+    sample: Mapping[str, Any],
+    names: Sequence[str] | None = None,
+    width: int = 480,
+    color_by: ColorBy = "class",
+) -> list[np.ndarray]:
+    """Pictures of one sample: the image with its instances, then depth and semantic labels if it has them.
+
+    Args:
+        sample: as a loader yields it.
+        names: class names by contiguous index.
+        width: of the image with its instances, as long as that does not make it very high.
+        color_by: what has a colour of its own.
+    """
     image, instances = sample["image"], sample.get("instances")
     if instances is None:
-        pictures = [enlarge(as_rgb(image), _MIN_SIDE)[0]]
+        pictures = [fit_into(as_rgb(image), *cell_size(width))[0]]
     else:
-        pictures = [draw_instances(image, instances, names, min_side=_MIN_SIDE)]
+        pictures = [draw_instances(image, instances, names, color_by=color_by, fit=cell_size(width))]
     if sample.get("depth") is not None:
         pictures.append(depth_to_rgb(sample["depth"]))
     if sample.get("sem_seg") is not None:
@@ -37,6 +48,7 @@ def visualize_batches(
     names: Sequence[str] | None = None,
     num: int = 16,
     cell: int = 480,
+    color_by: ColorBy = "class",
 ) -> int:
     """Draw the first samples that a loader yields on one contact sheet.
 
@@ -46,6 +58,7 @@ def visualize_batches(
         names: class names by contiguous index.
         num: how many samples; fewer if the loader ends before.
         cell: width of each picture.
+        color_by: "class" or "instance": what has a colour of its own.
 
     Returns:
         Number of samples drawn.
@@ -59,9 +72,9 @@ def visualize_batches(
     for sample in islice(chain.from_iterable(batches), num):
         count += 1
         height, width = sample["image"].shape[-2:]
-        for picture in draw_sample(sample, names):
+        for picture in draw_sample(sample, names, cell, color_by):
             pictures.append(picture)
-            objects = f", {len(sample['instances'])} objects" if sample.get("instances") is not None else ""
+            objects = f", {counted(len(sample['instances']), 'object')}" if sample.get("instances") is not None else ""
             titles.append(f"{Path(sample['file_name']).name}: {width} x {height}{objects}")
     contact_sheet(pictures, titles, cell=cell, path=output)
     return count

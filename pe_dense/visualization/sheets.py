@@ -6,16 +6,16 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 from torch import Tensor
 
-from pe_dense.visualization.canvas import as_rgb, save_image
+from pe_dense.visualization.canvas import as_rgb, fit_into, save_image
 from pe_dense.visualization.colors import Color
-from pe_dense.visualization.labels import title_bar
+from pe_dense.visualization.labels import title_bars
 
 _BACKGROUND: Color = (32, 32, 32)
 _GAP = 6
+_TALLEST = 1.5  # height of a picture in widths of its cell, so that a very narrow one does not tower
 
 
 def contact_sheet(
@@ -29,7 +29,7 @@ def contact_sheet(
 
     Args:
         images: at least one image (see :func:`as_rgb`).
-        titles: one line of text above each image.
+        titles: a text above each image.
         columns: images in a row; by default so many that the sheet is a little wider than high and well filled.
         cell: width, or (width, height), that each image is fitted into, its shape kept; given a width alone, a
             row is as high as its highest image.
@@ -53,8 +53,10 @@ def contact_sheet(
     tiles = [[_fit(p, width, high) for p in row] for row, high in zip(rows, heights)]
     if titles is not None:
         size = max(11, min(18, width // 24))
-        bars = iter([title_bar(text, width, size, _BACKGROUND) for text in titles])
-        tiles = [[np.concatenate([next(bars), tile]) for tile in row] for row in tiles]
+        for first, row in zip(range(0, len(pictures), columns), tiles):
+            texts = titles[first : first + columns]
+            bars = title_bars(texts, [width] * len(row), size, _BACKGROUND)
+            row[:] = [np.concatenate([bar, tile]) for bar, tile in zip(bars, row)]
     sheet = _grid(tiles, columns)
     if path is not None:
         save_image(path, sheet)
@@ -65,16 +67,28 @@ def side_by_side(
     left: np.ndarray | Tensor,
     right: np.ndarray | Tensor,
     titles: tuple[str, str] | None = ("ground truth", "predictions"),
+    width: int = 0,
 ) -> np.ndarray:
-    """Two pictures of one image next to each other, scaled to the same height."""
+    """Two pictures of one image next to each other, scaled to one height; each in the middle of ``width`` pixels."""
     pictures = [as_rgb(left), as_rgb(right)]
     height = max(p.shape[0] for p in pictures)
-    pictures = [_fit(p, max(1, round(p.shape[1] * height / p.shape[0])), height) for p in pictures]
+    pictures = [_fit(p, max(1, width, round(p.shape[1] * height / p.shape[0])), height) for p in pictures]
     if titles is not None:
         size = max(12, min(20, height // 28))
-        pictures = [np.concatenate([title_bar(t, p.shape[1], size, _BACKGROUND), p]) for t, p in zip(titles, pictures)]
+        bars = title_bars(titles, [p.shape[1] for p in pictures], size, _BACKGROUND)
+        pictures = [np.concatenate([bar, picture]) for bar, picture in zip(bars, pictures)]
     gap = np.full((pictures[0].shape[0], _GAP, 3), _BACKGROUND, dtype=np.uint8)
     return np.concatenate([pictures[0], gap, pictures[1]], axis=1)
+
+
+def cell_size(width: int) -> tuple[int, int]:
+    """(width, height) of the largest picture that a sheet of cells of this width shows without scaling it."""
+    return width, round(_TALLEST * width)
+
+
+def pair_size(width: int) -> tuple[int, int]:
+    """The same for each of the two pictures of :func:`side_by_side`."""
+    return (width - _GAP) // 2, round(0.7 * width)
 
 
 def _columns(count: int, aspect: float) -> int:
@@ -92,19 +106,15 @@ def _typical_height(pictures: Sequence[np.ndarray], width: int) -> int:
 
 
 def _height_at(picture: np.ndarray, width: int) -> int:
-    """Height of a picture scaled to a width; at most 1.5 times that, so that a very narrow one does not tower."""
-    return max(1, round(min(width * picture.shape[0] / picture.shape[1], 1.5 * width)))
+    return max(1, round(min(width * picture.shape[0] / picture.shape[1], _TALLEST * width)))
 
 
 def _fit(picture: np.ndarray, width: int, height: int) -> np.ndarray:
     """Scale into width x height, shape kept, at the top middle of the background colour."""
-    scale = min(width / picture.shape[1], height / picture.shape[0])
-    w, h = (max(1, min(limit, round(side * scale))) for limit, side in zip((width, height), picture.shape[1::-1]))
-    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    resized = picture if (h, w) == picture.shape[:2] else cv2.resize(picture, (w, h), interpolation=method)
+    resized, _ = fit_into(picture, width, height)
     tile = np.full((height, width, 3), _BACKGROUND, dtype=np.uint8)
-    x = (width - w) // 2
-    tile[:h, x : x + w] = resized
+    x = (width - resized.shape[1]) // 2
+    tile[: resized.shape[0], x : x + resized.shape[1]] = resized
     return tile
 
 

@@ -9,9 +9,10 @@ from omegaconf import DictConfig
 
 from pe_dense.config import load_config
 from pe_dense.data.scenes import ScenePaths, write_scenes
-from pe_dense.engine import Predictor, RunDirectoryError, RunInterrupted, evaluate, load_checkpoint, read_metrics, train
+from pe_dense.engine import RunDirectoryError, RunInterrupted, evaluate, load_checkpoint, read_metrics, train
 from pe_dense.engine.checkpoint import step_path
 from pe_dense.engine.trainer import Trainer
+from pe_dense.prediction import Predictor
 
 DEMO = Path(__file__).resolve().parents[2] / "configs" / "demo" / "mask_rcnn_scenes.py"
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from pe_dense.engine import Predictor
+from pe_dense.prediction import Predictor
 from pe_dense.structures import Categories, Instances, RoiMasks
 
 CATEGORIES = Categories((3, 7), ("cat", "dög"))

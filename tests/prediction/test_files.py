@@ -15,9 +15,8 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from pe_dense.data import CocoDataset
-from pe_dense.engine import Predictor
 from pe_dense.evaluation import evaluate_coco_results
-from pe_dense.prediction import VideoReader, files, predict_files
+from pe_dense.prediction import Predictor, VideoReader, files, predict_files
 
 from .conftest import write_image
 
@@ -65,6 +64,28 @@ def test_images(tmp_path: Path, predictor: Predictor, caplog: pytest.LogCaptureF
     assert sample["image_id"] == 2
 
 
+def test_the_highest_score_is_told_when_nothing_is_left(
+    tmp_path: Path, predictor: Predictor, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    images = [write_image(tmp_path / name) for name in ("a.png", "b.png")]
+    report = predict_files(predictor, images, tmp_path / "out", draw=False)
+    assert (report.objects, report.rejected, report.highest_score) == (2, 2, 0.75)
+    assert not caplog.text
+    predictor.score_threshold = 0.9
+    assert predict_files(predictor, images, tmp_path / "out", draw=False).objects == 0
+    assert "no object scored 0.9 or more; the highest of 4 was 0.75: lower the score threshold" in caplog.text
+
+
+def test_colours_of_objects(tmp_path: Path, predictor: Predictor) -> None:
+    image = write_image(tmp_path / "a.png")
+    pictures = []
+    for color_by in ("class", "instance"):
+        report = predict_files(predictor, [image], tmp_path / "out", color_by=color_by)
+        pictures.append(cv2.imread(str(report.written[0])))
+    assert not np.array_equal(*pictures)  # the only object is the first one, but of the second class
+
+
 @pytest.mark.parametrize(("every", "batch_size"), [(1, 4), (3, 2)])
 def test_video(
     tmp_path: Path, predictor: Predictor, write_video: Callable[..., Path], every: int, batch_size: int
@@ -97,12 +118,12 @@ class Watched(Predictor):
     error: BaseException | None = None
     alive_at_most = 0
 
-    def predict_batch(self, images: Any) -> Any:
+    def predict_batch(self, images: Any, score_threshold: float | None = None) -> Any:
         self.refs = [*getattr(self, "refs", []), *map(weakref.ref, images)]
         self.alive_at_most = max(self.alive_at_most, sum(ref() is not None for ref in self.refs))
         if self.error is not None and len(self.refs) > 5:
             raise self.error
-        return super().predict_batch(images)
+        return super().predict_batch(images, score_threshold)
 
 
 @pytest.fixture

@@ -2,9 +2,10 @@
 
 import json
 import os
-import runpy
+import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -16,7 +17,9 @@ from pe_dense.config import instantiate, load_config, to_yaml
 from pe_dense.engine.checkpoint import FORMAT, write_torch
 from pe_dense.prediction import load_predictor
 
-ROOT = Path(__file__).resolve().parents[2]
+from .conftest import ROOT
+
+RunTool = Callable[..., int]
 TOOL = ROOT / "tools" / "predict.py"
 CONFIG = ROOT / "configs" / "demo" / "mask_rcnn_scenes.py"
 SMALL = [
@@ -46,15 +49,6 @@ def image(tmp_path: Path) -> Path:
     return tmp_path / "photo 1.png"
 
 
-def tool(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
-    """Exit code of ``predict.py`` with these arguments."""
-    monkeypatch.setattr("sys.argv", ["predict.py", *map(str, arguments)])
-    monkeypatch.setattr("signal.signal", lambda number, handler: None)  # the test process keeps its own
-    with pytest.raises(SystemExit) as left:
-        runpy.run_path(str(TOOL), run_name="__main__")
-    return int(left.value.code or 0)
-
-
 def test_program(checkpoint: Path, image: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.jpg").write_bytes(b"bad")
     command = [sys.executable, TOOL, "--checkpoint", checkpoint, image, tmp_path / "bad.jpg", "--output", "out"]
@@ -66,26 +60,26 @@ def test_program(checkpoint: Path, image: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == ["out/predictions.json"]
     assert "bad.jpg cannot be decoded" in done.stderr
-    assert "3 objects in 1 images; skipped, because they could not be read: 1" in done.stderr
+    assert "3 objects in 1 image; skipped, because they could not be read: 1" in done.stderr
     assert (tmp_path / "out" / "photo 1.png").is_file()
     data = json.loads((tmp_path / "out" / "predictions.json").read_text())
     assert data["categories"] == CLASSES
     assert data["annotations"][0]["segmentation"]["size"] == [50, 70]
 
 
-def test_config_and_options(checkpoint: Path, image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_config_and_options(checkpoint: Path, image: Path, tmp_path: Path, run_tool: RunTool) -> None:
     odd = image.rename(tmp_path / "train.lr=3.png")  # a file wins over an override
     arguments = ["--checkpoint", checkpoint, "--config-file", CONFIG, *SMALL, odd, "--output", tmp_path / "out"]
     options = ["--format", "jpg", "--score-threshold", "0.1", "--batch-size", "2", "--device", "cpu"]
-    assert tool(monkeypatch, *arguments, *options) == 0
+    assert run_tool("predict", *arguments, *options) == 0
     assert (tmp_path / "out" / "train.lr=3.jpg").is_file()
-    assert tool(monkeypatch, *arguments, "--no-draw", "--output", tmp_path / "bare", "--device", "cpu") == 0
+    assert run_tool("predict", *arguments, "--no-draw", "--output", tmp_path / "bare", "--device", "cpu") == 0
     assert not list((tmp_path / "bare").glob("*.png"))
     assert json.loads((tmp_path / "bare" / "predictions.json").read_text())["info"]["score_threshold"] == 0.5
 
 
 def test_errors_are_one_message(
-    checkpoint: Path, image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    checkpoint: Path, image: Path, tmp_path: Path, run_tool: RunTool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "bad.mp4").write_bytes(b"no video")
     (tmp_path / "names.json").write_text('{"categories": [{"id": 1, "name": "a"}]}')
@@ -106,24 +100,33 @@ def test_errors_are_one_message(
         ([*good, "--class-names", tmp_path / "names.json"], "the model has 2 classes but there are 1 class names"),
         ([*good, "--class-names", tmp_path / "list.json"], "has no list 'categories'"),
     ):
-        assert tool(monkeypatch, *arguments) == 2, arguments
+        assert run_tool("predict", *arguments) == 2, arguments
         error = capsys.readouterr().err
         assert message in error
         assert "Traceback" not in error
 
 
-def test_ctrl_c(checkpoint: Path, image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(*args: object) -> None:
+def test_ctrl_c(
+    checkpoint: Path, image: Path, tmp_path: Path, run_tool: RunTool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*args: object, **options: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("pe_dense.prediction.files.draw_instances", interrupted)
-    assert tool(monkeypatch, "--checkpoint", checkpoint, image, "--output", tmp_path / "out") == 130
+    assert run_tool("predict", "--checkpoint", checkpoint, image, "--output", tmp_path / "out") == 130
     assert len(json.loads((tmp_path / "out" / "predictions.json").read_text())["images"]) == 1
 
 
-def test_help(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    assert tool(monkeypatch, "--help") == 0
-    assert "python tools/predict.py --checkpoint" in capsys.readouterr().out
+def test_run_folder_and_nothing_above_the_threshold(
+    checkpoint: Path, image: Path, tmp_path: Path, run_tool: RunTool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--checkpoint", checkpoint.parent, image, "--device", "cpu", "--color-by", "instance"]
+    assert run_tool("predict", *arguments, "--output", tmp_path / "out", "--score-threshold", 1) == 0
+    told = capsys.readouterr().err
+    assert f"predicting with {checkpoint}" in told
+    assert re.search(r"no object scored 1 or more; the highest of 5 was 0\.\d+: lower the score threshold", told)
+    assert run_tool("predict", "--checkpoint", tmp_path, image, "--output", tmp_path / "out") == 2
+    assert f"folder {tmp_path} holds no checkpoint" in capsys.readouterr().err
 
 
 def test_class_names_unknown(checkpoint: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import logging
 
 import cv2
 import pytest
+from matplotlib.figure import Figure
 
 from pe_dense.visualization import plot_run, read_metrics
 
@@ -48,9 +49,39 @@ def test_plot(tmp_path, count):
     assert cv2.imread(str(path)).std() > 5
 
 
-def test_plot_of_a_run_that_has_just_begun(tmp_path):
-    (tmp_path / "metrics.jsonl").write_text('{"step": 0, "loss": NaN}\n')
-    assert plot_run(tmp_path, tmp_path / "curves.png").is_file()
+@pytest.fixture
+def drawn(monkeypatch):
+    """The figures that were written."""
+    figures = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, path: figures.append(figure))
+    return figures
+
+
+@pytest.mark.parametrize("steps", [2, 6])
+def test_few_points_are_marked(tmp_path, drawn, steps):
+    plot_run(write_run(tmp_path / "run", steps=steps), tmp_path / "curves.png")
+    axes = drawn[0].axes
+    assert [axis.get_ylabel() for axis in axes] == ["loss", "learning rate", "seconds per step"]  # no AP, no panel
+    for axis in axes:
+        assert all(line.get_marker() != "" and len(line.get_xdata()) == steps // 2 for line in axis.get_lines())
+        assert all(float(tick).is_integer() for tick in axis.get_xticks())
+    drawn[0].draw_without_rendering()
+    legend, frame = axes[0].get_legend().get_window_extent(), axes[0].get_window_extent()
+    assert legend.y0 >= frame.y1 - 1  # above the axis, not over the curves
+
+
+def test_curves_of_a_whole_run(tmp_path, drawn):
+    plot_run(write_run(tmp_path / "run"), tmp_path / "curves.png", smoothing=5)
+    loss, precision = drawn[0].axes[:2]
+    assert {line.get_marker() for line in loss.get_lines()} == {"", "None"}
+    assert [line.get_label() for line in precision.get_lines()] == ["bbox AP (38.0)", "bbox AP50 (76.0)"]
+    assert loss.get_xlim() == precision.get_xlim()
+
+
+def test_a_run_without_numbers_is_an_error(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"step": 0, "loss": NaN}\n{"step": 1, "loss": null}\n')
+    with pytest.raises(ValueError, match="no finite number has been logged yet"):
+        plot_run(tmp_path, tmp_path / "curves.png")
 
 
 def test_errors_name_the_file(tmp_path):
@@ -63,12 +94,3 @@ def test_errors_name_the_file(tmp_path):
     path.write_text('{"step": 1}\nnonsense\n{"step": 2}\n')
     with pytest.raises(ValueError, match=r"metrics\.jsonl, line 2"):
         read_metrics(path)
-
-
-def test_tool(tmp_path, run_tool, capsys):
-    run = write_run(tmp_path / "run")
-    assert run_tool("plot_run", run, "--output", tmp_path / "curves.svg") == 0
-    assert (tmp_path / "curves.svg").read_text().startswith("<?xml")
-    assert run_tool("plot_run", tmp_path / "none", "--output", tmp_path / "curves.png") == 2
-    assert "none does not exist" in capsys.readouterr().err
-    assert run_tool("plot_run", run, "--output", tmp_path / "curves.xyz") == 2

@@ -1,6 +1,5 @@
 """Detections beside ground truth: matching, order, pictures, errors."""
 
-import json
 from pathlib import Path
 
 import cv2
@@ -10,8 +9,8 @@ from pycocotools.coco import COCO
 
 from pe_dense.data import CocoDataset
 from pe_dense.structures.masks import encode_rle
-from pe_dense.visualization import visualize_detections
-from pe_dense.visualization.detections import compare_all, decode_segmentation, rank, summary
+from pe_dense.visualization import detections, palette_color, visualize_detections
+from pe_dense.visualization.detections import compare_all, decode_segmentation, draw_comparison, rank, summary
 from pe_dense.visualization.matching import Detected, compare
 
 
@@ -94,6 +93,29 @@ def test_pictures_in_a_folder_and_on_one_sheet(balloon, tmp_path):
     assert cv2.imread(str(tmp_path / "one.jpg")).shape[1] > 900
 
 
+def test_an_object_and_its_detection_share_a_colour_of_their_own(monkeypatch):
+    sides = []
+
+    def draw(image, instances, colors, **options):
+        sides.append(colors)
+        return np.zeros((40, 50, 3), np.uint8)
+
+    monkeypatch.setattr(detections, "draw_instances", draw)
+    comparison = compare(0, "x", Truth([A, B, C], [0, 1, 1], [False, False, True]), found([B, A, A], [1, 0, 0]))
+    for color_by in ("class", "instance"):
+        draw_comparison(np.zeros((90, 90, 3), np.uint8), comparison, ["a", "b"], color_by)
+        truth, detected = sides[-2:]
+        assert truth[:2] == [palette_color(0), palette_color(1)]
+        assert detected[:2] == truth[1::-1]
+        assert truth[2] not in truth[:2]  # the crowd
+        assert detected[2] not in truth  # the false detection
+    same = compare(0, "x", Truth([A, B], [1, 1]), found([B, A], [1, 1]))
+    for color_by, count in (("class", 1), ("instance", 2)):
+        draw_comparison(np.zeros((90, 90, 3), np.uint8), same, ["a", "b"], color_by)
+        assert sides[-1] == sides[-2][::-1]
+        assert len(set(sides[-1])) == count
+
+
 def test_boxes_come_from_masks_if_they_are_missing(balloon):
     dataset, rows, _ = balloon
     masks_only = [{k: v for k, v in row.items() if k != "bbox"} for row in rows]
@@ -121,19 +143,3 @@ def test_segmentations_of_every_format():
     assert not decode_segmentation(None, (8, 9)).any()
     with pytest.raises(ValueError, match=r"mask of size \[8, 9\]"):
         decode_segmentation(encode_rle(square), (9, 8))
-
-
-def test_tool(balloon, tmp_path, run_tool, capsys):
-    _, rows, root = balloon
-    results = tmp_path / "results.json"
-    results.write_text(json.dumps(rows))
-    common = ["--json-file", root / "val.json", "--image-root", root / "val", "--results", results]
-    assert run_tool("visualize_detections", *common, "--num", 2, "--output", tmp_path / "a.png") == 0
-    assert (tmp_path / "a.png").is_file()
-    results.write_text(json.dumps([{**rows[0], "image_id": 987}]))
-    assert run_tool("visualize_detections", *common, "--output", tmp_path / "b.png") == 2
-    assert capsys.readouterr().err.startswith("error: the results are for 1 images")
-    assert not (tmp_path / "b.png").exists()
-    results.write_text('{"not": "a list"}')
-    assert run_tool("visualize_detections", *common, "--output", tmp_path / "b.png") == 2
-    assert "is not a list of detections" in capsys.readouterr().err

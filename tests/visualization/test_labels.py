@@ -5,7 +5,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from pe_dense.visualization.labels import clean_text, place_labels, title_bar
+from pe_dense.visualization.labels import clean_text, load_font, place_labels, title_bars, wrap_text
 
 
 def overlap(a, b) -> bool:
@@ -36,6 +36,22 @@ def test_a_label_is_left_out_rather_than_drawn_over_another():
     assert place_labels([(50, 30)] * 3, [(0, 0, 50, 30)] * 3, 50, 30) == [(0, 0), None, None]
 
 
-def test_text_is_made_printable_and_titles_are_cut():
+def test_text_is_made_printable():
     assert clean_text("a\nb\t c\ud800") == "a b c?"
-    assert title_bar("x" * 500, 120, 14).shape[1] == 120
+
+
+def test_long_titles_are_wrapped_before_they_are_cut():
+    font = load_font(14, bold=True)
+    title = "000000000139.jpg: 640 x 480, 12 objects"
+    assert wrap_text(title, font, 1000, 3) == [title]
+    assert wrap_text(title, font, 200, 3) == ["000000000139.jpg: 640", "x 480, 12 objects"]
+    pieces = wrap_text("x" * 30, font, 100, 3)
+    assert "".join(pieces) == "x" * 30
+    cut = wrap_text("x" * 500, font, 120, 3)
+    assert len(cut) == 3
+    assert cut[-1].endswith("x…")
+    assert all(font.getlength(line) <= 120 for line in cut + pieces)
+    assert wrap_text("", font, 1, 3) == [""]
+    low, high = (title_bars(texts, [120, 90], 14) for texts in (["a", "b"], ["a", title]))
+    assert [strip.shape[:2] for strip in high] == [(high[0].shape[0], 120), (high[0].shape[0], 90)]
+    assert high[0].shape[0] > low[0].shape[0]

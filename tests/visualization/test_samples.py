@@ -1,26 +1,12 @@
 """What the loader feeds, drawn; and the tool that does it."""
 
-import cv2
 import numpy as np
 import pytest
 import torch
 
-from pe_dense.data.scenes import write_scenes
 from pe_dense.structures import Instances
+from pe_dense.visualization import contact_sheet, instances
 from pe_dense.visualization.samples import draw_sample, visualize_batches
-
-CONFIG = """
-from pe_dense.config import LazyCall as L
-from pe_dense.data import CocoDataset, RandomFlip, build_test_loader, build_train_loader
-
-train = L(CocoDataset)(json_file="{train_json}", image_root="{train_images}", skip_empty=True)
-val = L(CocoDataset)(json_file="{val_json}", image_root="{val_images}")
-dataloader = dict(
-    train=L(build_train_loader)(dataset=train, transforms=[L(RandomFlip)()], batch_size=2, num_workers=2, seed=0),
-    test=L(build_test_loader)(dataset=val, transforms=[], batch_size=1, num_workers=2),
-)
-del train, val
-"""
 
 
 def sample(**more):
@@ -37,20 +23,25 @@ def test_each_kind_of_truth_has_its_picture(tmp_path):
         visualize_batches([[sample()]], tmp_path / "x.png", num=0)
 
 
-@pytest.mark.parametrize("split", ["train", "test"])
-def test_tool(split, tmp_path, run_tool):
-    paths = write_scenes(tmp_path, train=4, val=2, size=64, videos=0)
-    config = tmp_path / "config.py"
-    config.write_text(CONFIG.format(**vars(paths)))
-    picture = tmp_path / "sheet.png"
-    arguments = ["--config-file", config, "--split", split, "--num", 2, "--output", picture]
-    assert run_tool("visualize_data", *arguments) == 0
-    assert cv2.imread(str(picture)).std() > 10
-    assert run_tool("visualize_data", *arguments, "dataloader.nonsense=1") == 2
-
-
-def test_the_tool_draws_ground_truth_of_the_test_split(tmp_path):
+def test_ground_truth_is_drawn():
     image = torch.full((3, 64, 64), 128, dtype=torch.uint8)
     instances = Instances((64, 64), torch.tensor([[8.0, 8, 40, 40]]), torch.tensor([1]))
     picture = draw_sample({"image": image, "instances": instances}, ["a", "b"])[0]
     assert not np.all(picture == 128)
+
+
+@pytest.mark.parametrize("size", [(3000, 4000), (60, 80), (1500, 500), (300, 1800)])
+def test_text_is_of_the_same_size_in_all_pictures(size, monkeypatch):
+    sizes = []
+    monkeypatch.setattr(instances, "draw_labels", lambda image, labels, size: sizes.append(size) or image)
+    found = Instances(size, torch.tensor([[1.0, 1, 20, 20]]), torch.tensor([0]))
+    picture = draw_sample(sample(image=torch.zeros(3, *size, dtype=torch.uint8), instances=found), width=480)[0]
+    assert picture.shape[1] == 480 or picture.shape[0] == 720
+    assert 12 <= sizes[0] <= 14
+    assert contact_sheet([picture], cell=480).shape[1] == 480 + 12  # not scaled again, text included
+
+
+def test_colours_of_objects():
+    objects = Instances((40, 50), torch.tensor([[1.0, 1, 20, 20], [25, 1, 45, 20]]), torch.tensor([0, 0]))
+    shown = [draw_sample(sample(instances=objects), ["x"], color_by=c)[0] for c in ("class", "instance")]
+    assert not np.array_equal(*shown)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Union
+from typing import TYPE_CHECKING, Any, Union
 
 import numpy as np
 import torch
@@ -13,14 +13,18 @@ from torch import Tensor, nn
 
 from pe_dense.config import instantiate
 from pe_dense.data import Transform, read_image, transform_image
-from pe_dense.engine.checkpoint import inference_weights, load_checkpoint, load_weights
+from pe_dense.data.image_io import planes
+from pe_dense.engine.checkpoint import BEST, inference_weights, latest_checkpoint, load_checkpoint, load_weights
 from pe_dense.engine.run import config_of_checkpoint, without_pretrained
 from pe_dense.engine.settings import pick_device
 from pe_dense.engine.trainer import autocast
 from pe_dense.structures import Categories, Instances
 
-ImageLike = Union[str, "os.PathLike[str]", np.ndarray, Tensor]
-"""A file, an H x W x 3 uint8 RGB array, or a 3 x H x W uint8 RGB tensor."""
+if TYPE_CHECKING:
+    from PIL import Image
+
+ImageLike = Union[str, "os.PathLike[str]", np.ndarray, Tensor, "Image.Image"]
+"""A file, an H x W x 3 uint8 RGB array, a 3 x H x W uint8 RGB tensor, or a PIL image of any mode."""
 
 
 class Predictor:
@@ -57,10 +61,16 @@ class Predictor:
     ) -> Predictor:
         """Model, test transforms and class names from a checkpoint; averaged weights when it has them.
 
+        Args:
+            path: a checkpoint, or the folder of a run (see :func:`find_checkpoint`).
+            device: see :func:`pick_device`.
+            score_threshold: objects below it are left out.
+
         Raises:
-            FileNotFoundError: if the file does not exist.
+            FileNotFoundError: if there is no such checkpoint.
             CheckpointError: if it is not a checkpoint of this project.
         """
+        path = find_checkpoint(path)
         saved = load_checkpoint(path)
         cfg = without_pretrained(config_of_checkpoint(saved))
         model = instantiate(cfg.model)
@@ -72,22 +82,30 @@ class Predictor:
     def __call__(self, image: ImageLike) -> Instances:
         """Objects of one image, on the CPU, in the image's own pixels.
 
+        A PIL image is treated like a file: turned as its EXIF orientation says, and converted to RGB.
+
         Raises:
-            TypeError: if an array or tensor has another shape or type than :data:`ImageLike` says.
+            TypeError: if an array, tensor or PIL image has another shape or type than :data:`ImageLike` says.
             FileNotFoundError, DataError: if a file is missing or cannot be decoded.
         """
         return self.predict_batch([image])[0]
 
     @torch.no_grad()
-    def predict_batch(self, images: Sequence[ImageLike]) -> list[Instances]:
-        """Objects of several images in one forward pass; see :meth:`__call__`."""
+    def predict_batch(self, images: Sequence[ImageLike], score_threshold: float | None = None) -> list[Instances]:
+        """Objects of several images in one forward pass; see :meth:`__call__`.
+
+        Args:
+            images: of any sizes.
+            score_threshold: objects below it are left out; None is the predictor's own.
+        """
         samples = [self._sample(image) for image in images]
         if not samples:
             return []
         with autocast(self.device, self.precision):
             outputs = self.model(samples)
         found: list[Instances] = [output["instances"].to("cpu") for output in outputs]
-        return [f if f.scores is None else f[f.scores >= self.score_threshold] for f in found]
+        threshold = self.score_threshold if score_threshold is None else score_threshold
+        return [f if f.scores is None else f[f.scores >= threshold] for f in found]
 
     def _sample(self, image: ImageLike) -> dict[str, Any]:
         tensor = _as_tensor(image)
@@ -95,6 +113,28 @@ class Predictor:
         name = os.fspath(image) if isinstance(image, (str, os.PathLike)) else ""
         pixels = transform_image(tensor, self.transforms).to(self.device)
         return {"image": pixels, "height": height, "width": width, "image_id": 0, "file_name": name}
+
+
+def find_checkpoint(path: str | Path) -> Path:
+    """The checkpoint that a user means: the file itself, or of a run's folder ``best.pt``, else the newest.
+
+    Args:
+        path: a checkpoint file, the output folder of a run, or its ``checkpoints`` folder.
+
+    Raises:
+        FileNotFoundError: if a folder holds no checkpoint.
+        CheckpointError: if all checkpoints of a folder are damaged.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        return path
+    for folder in (path / "checkpoints", path):
+        if (folder / BEST).is_file():
+            return folder / BEST
+        newest = latest_checkpoint(folder)
+        if newest is not None:
+            return newest
+    raise FileNotFoundError(f"folder {path} holds no checkpoint; give a checkpoint or the output folder of a run")
 
 
 def _as_tensor(image: ImageLike) -> Tensor:
@@ -106,7 +146,25 @@ def _as_tensor(image: ImageLike) -> Tensor:
                 f"expected an H x W x 3 uint8 RGB array, got {image.shape} {image.dtype}; "
                 f"give the image's path to have any file format converted"
             )
-        return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+        return planes(np.ascontiguousarray(image))
     if isinstance(image, Tensor):
         return image
-    raise TypeError(f"expected a path, an H x W x 3 array or a 3 x H x W tensor, got {type(image).__name__}")
+    from PIL import Image  # not needed for any other kind of input
+
+    if isinstance(image, Image.Image):
+        return planes(_rgb_of_pil(image))
+    raise TypeError(
+        f"expected a path, an H x W x 3 array, a 3 x H x W tensor or a PIL image, got {type(image).__name__}"
+    )
+
+
+def _rgb_of_pil(image: Image.Image) -> np.ndarray:
+    """H x W x 3 uint8 RGB, by the rules of :func:`~pe_dense.data.read_image`."""
+    from PIL import Image, ImageOps
+
+    turned = ImageOps.exif_transpose(image)
+    if turned.mode.startswith("I"):  # 16-bit samples, which Pillow would cut off at 255 instead of scaling
+        turned = Image.fromarray((np.asarray(turned).clip(0, 65535) // 256).astype(np.uint8))
+    elif turned.mode == "F":
+        raise TypeError('a PIL image of mode "F" has no fixed range of values; convert it to "RGB"')
+    return np.asarray(turned.convert("RGB"))

@@ -1,0 +1,173 @@
+"""What all tools have in common, and a run and a user's error of each that has no test file of its own."""
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from pe_dense.data import CocoDataset
+from pe_dense.data.scenes import ScenePaths, write_scenes
+
+from .conftest import ROOT
+
+RunTool = Callable[..., int]
+TOOLS = (
+    "analyze_model", "benchmark", "evaluate_results", "make_scenes", "plot_run", "predict", "train_net",
+    "visualize_data", "visualize_detections",
+)  # fmt: skip
+CONFIG = ROOT / "configs" / "demo" / "mask_rcnn_scenes.py"
+
+
+@pytest.mark.parametrize("name", TOOLS)
+def test_help(
+    name: str, run_tool: RunTool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parsers: list[argparse.ArgumentParser] = []
+    original = argparse.ArgumentParser.format_help
+    monkeypatch.setattr(argparse.ArgumentParser, "format_help", lambda self: parsers.append(self) or original(self))
+    assert run_tool(name, "--help") == 0
+    assert f"python tools/{name}.py" in capsys.readouterr().out
+    assert all(action.help for action in parsers[0]._actions)
+
+
+@pytest.mark.parametrize("name", TOOLS)
+def test_help_comes_at_once(name: str) -> None:
+    code = (
+        f"import runpy, sys\nsys.argv = ['{name}.py', '--help']\ntry:\n    runpy.run_path({str(ROOT)!r} + "
+        f"'/tools/{name}.py', run_name='__main__')\nexcept SystemExit:\n    sys.exit('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60)
+    assert done.returncode == 0, "PyTorch is imported before the command line is parsed"
+
+
+def one_line_of_error(capsys: pytest.CaptureFixture[str]) -> str:
+    """What a tool wrote to stderr, which must be a single message."""
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("error: ")
+    return lines[0]
+
+
+@pytest.fixture
+def scenes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ScenePaths:
+    monkeypatch.setenv("PE_DENSE_CACHE", str(tmp_path / "cache"))
+    return write_scenes(tmp_path / "scenes", train=4, val=3, size=64, videos=0)
+
+
+@pytest.fixture
+def results(scenes: ScenePaths, tmp_path: Path) -> Path:
+    """The ground truth as results, without the first object."""
+    annotations = json.loads(scenes.val_json.read_text())["annotations"]
+    keys = ("image_id", "category_id", "bbox", "segmentation")
+    rows = [{**{k: a[k] for k in keys if isinstance(a[k], list | int)}, "score": 0.9} for a in annotations]
+    (tmp_path / "results.json").write_text(
+        json.dumps([{k: v for k, v in r.items() if k != "segmentation"} for r in rows[1:]])
+    )
+    return tmp_path / "results.json"
+
+
+def test_evaluate_results(
+    scenes: ScenePaths, results: Path, tmp_path: Path, run_tool: RunTool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "new" / "metrics.json"
+    arguments = ["--json-file", scenes.val_json, "--results", results, "--tasks", "bbox"]
+    assert run_tool("evaluate_results", *arguments, "--per-class", "--output", output) == 0
+    numbers = json.loads(output.read_text())
+    assert 80 < numbers["bbox/AP"] <= 100
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in CocoDataset(scenes.val_json, scenes.val_images).categories.names)
+    results.write_text("{}")
+    assert run_tool("evaluate_results", *arguments) == 2
+    assert "results.json" in one_line_of_error(capsys)
+    (tmp_path / "file").touch()
+    results.write_text("[]")
+    assert run_tool("evaluate_results", *arguments, "--output", tmp_path / "file" / "x.json") == 2
+    assert "file" in capsys.readouterr().err
+
+
+def test_analyze_model(run_tool: RunTool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    small = [
+        "model.num_classes=3", "model.backbone.backbone.depth=1", "dataloader.test.transforms.0.short_edge_length=96",
+        "dataloader.test.transforms.0.max_size=96",
+    ]  # fmt: skip
+    assert run_tool("analyze_model", "--config-file", CONFIG, "--depth", 3, *small) == 0
+    printed = capsys.readouterr().out
+    assert f"{CONFIG}, one image of 96 x 96\n" in printed
+    assert "proposal_generator" in printed
+    assert "…" not in printed
+    assert all(len(line) <= 80 for line in printed.splitlines()[1:])
+    assert run_tool("analyze_model", "--config-file", CONFIG, "--size", 64, 80, *small) == 0
+    assert "one image of 64 x 80\n" in capsys.readouterr().out
+    assert run_tool("analyze_model", "--config-file", CONFIG, "model.num_clases=3") == 2
+    assert "did you mean 'model.num_classes'" in one_line_of_error(capsys)
+    assert run_tool("analyze_model", "--config-file", CONFIG, "--size", 0, 64) == 2
+
+
+def test_make_scenes(tmp_path: Path, run_tool: RunTool, capsys: pytest.CaptureFixture[str]) -> None:
+    small = ["--train", 2, "--val", 1, "--size", 64, "--videos", 1]
+    assert run_tool("make_scenes", "--output", tmp_path / "scenes", *small) == 0
+    assert "wrote 2 + 1 images and 1 videos" in capsys.readouterr().out
+    assert len(list((tmp_path / "scenes" / "train").iterdir())) == 2
+    assert run_tool("make_scenes", "--output", tmp_path / "scenes", "--train", -1) == 2
+    one_line_of_error(capsys)
+    (tmp_path / "file").touch()
+    assert run_tool("make_scenes", "--output", tmp_path / "file", *small) == 2
+    assert str(tmp_path / "file") in one_line_of_error(capsys)
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_visualize_data(
+    split: str, scenes: ScenePaths, tmp_path: Path, run_tool: RunTool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture = tmp_path / "sheet.png"
+    arguments = ["--config-file", CONFIG, "--split", split, "--num", 2, "--output", picture, f"data.root={scenes.root}"]
+    assert run_tool("visualize_data", *arguments) == 0
+    assert f"drew 2 samples of the {split} loader" in capsys.readouterr().out
+    by_class = cv2.imread(str(picture))
+    assert by_class.std() > 10
+    assert run_tool("visualize_data", *arguments, "--color-by", "instance") == 0
+    assert not np.array_equal(by_class, cv2.imread(str(picture)))
+    capsys.readouterr()
+    assert run_tool("visualize_data", *arguments, "dataloader.nonsense=1") == 2
+    assert "nonsense" in one_line_of_error(capsys)
+    assert run_tool("visualize_data", *arguments, f"data.root={tmp_path / 'none'}") == 2
+    assert "none" in one_line_of_error(capsys)
+
+
+def test_visualize_detections(
+    scenes: ScenePaths, results: Path, tmp_path: Path, run_tool: RunTool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    common = ["--json-file", scenes.val_json, "--image-root", scenes.val_images, "--results", results]
+    assert run_tool("visualize_detections", *common, "--num", 2, "--output", tmp_path / "a.png") == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'a.png'}\n"
+    options = ["--contact-sheet", "--color-by", "instance"]
+    assert run_tool("visualize_detections", *common, "--num", 1, "--output", tmp_path / "a", *options) == 0
+    assert len(list((tmp_path / "a").iterdir())) == 2
+    capsys.readouterr()
+    results.write_text('[{"image_id": 987, "category_id": 1, "score": 0.9, "bbox": [1, 2, 3, 4]}]')
+    assert run_tool("visualize_detections", *common, "--output", tmp_path / "b.png") == 2
+    assert "error: the results are for 1 image" in one_line_of_error(capsys)
+    assert not (tmp_path / "b.png").exists()
+    results.write_text('{"not": "a list"}')
+    assert run_tool("visualize_detections", *common, "--output", tmp_path / "b.png") == 2
+    assert "is not a list of detections" in one_line_of_error(capsys)
+
+
+def test_plot_run(tmp_path: Path, run_tool: RunTool, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1, "loss": 2.0, "lr": 0.1}\n{"step": 1, "bbox/AP": 3.0}\n')
+    assert run_tool("plot_run", tmp_path, "--output", tmp_path / "curves.svg") == 0
+    assert (tmp_path / "curves.svg").read_text().startswith("<?xml")
+    assert run_tool("plot_run", tmp_path / "none", "--output", tmp_path / "curves.png") == 2
+    assert "none does not exist; give the output directory of a run" in one_line_of_error(capsys)
+    assert run_tool("plot_run", tmp_path, "--output", tmp_path / "curves.xyz") == 2
+    assert "cannot write pictures of type '.xyz'; use .png, .pdf, .svg" in one_line_of_error(capsys)
+    (tmp_path / "file").touch()
+    assert run_tool("plot_run", tmp_path, "--output", tmp_path / "file" / "x.png") == 2
+    assert "file" in one_line_of_error(capsys)
