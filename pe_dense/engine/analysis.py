@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from math import prod
 from typing import Any
 
@@ -100,7 +100,7 @@ def analyze(model: nn.Module, sample: Any, depth: int = 2) -> Analysis:
     Returns:
         The parts, and what could not be counted. A detector's later stages depend on what it finds in ``sample``.
     """
-    tensors: list[Tensor] = list(_tensors(sample))
+    tensors: list[Tensor] = list(tensors_in(sample))
     traced = _Traceable(model, sample)
     was_training = model.training
     model.eval()
@@ -113,21 +113,21 @@ def analyze(model: nn.Module, sample: Any, depth: int = 2) -> Analysis:
     finally:
         model.train(was_training)
     parts = []
-    for name, module in model.named_modules():
-        if name.count(".") >= depth and name:
-            continue
-        found = counts[counter.canonical_module_name(f"model.{name}" if name else "model")]
-        weights = list(module.parameters())
-        parts.append(
-            Part(
-                name=name,
-                parameters=sum(p.numel() for p in weights),
-                trainable=sum(p.numel() for p in weights if p.requires_grad),
-                macs=int(found["macs"]),
-                activations=int(found["activations"]),
-            )
-        )
+    for part in parameters_by_part(model, depth):
+        found = counts[counter.canonical_module_name(f"model.{part.name}" if part.name else "model")]
+        parts.append(replace(part, macs=int(found["macs"]), activations=int(found["activations"])))
     return Analysis(parts, dict(uncounted.most_common()), traced.outputs)
+
+
+def parameters_by_part(model: nn.Module, depth: int = 2) -> list[Part]:
+    """The model and its modules down to ``depth`` levels, with parameters counted and nothing else."""
+    parts = []
+    for name, module in model.named_modules():
+        if name.count(".") < depth or not name:
+            weights = list(module.parameters())
+            trainable = sum(p.numel() for p in weights if p.requires_grad)
+            parts.append(Part(name, sum(p.numel() for p in weights), trainable, macs=0, activations=0))
+    return parts
 
 
 class _Traceable(nn.Module):
@@ -141,26 +141,26 @@ class _Traceable(nn.Module):
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         self.outputs = self.model(_with_tensors(self.sample, iter(tensors)))
-        return tuple(_tensors(self.outputs))
+        return tuple(tensors_in(self.outputs))
 
 
-def _tensors(value: Any) -> Iterator[Tensor]:
+def tensors_in(value: Any) -> Iterator[Tensor]:
     """All tensors in nested containers and data classes."""
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, Mapping):
         for item in value.values():
-            yield from _tensors(item)
+            yield from tensors_in(item)
     elif isinstance(value, Sequence) and not isinstance(value, str | bytes):
         for item in value:
-            yield from _tensors(item)
+            yield from tensors_in(item)
     elif is_dataclass(value):
         for field in fields(value):
-            yield from _tensors(getattr(value, field.name))
+            yield from tensors_in(getattr(value, field.name))
 
 
 def _with_tensors(value: Any, tensors: Iterator[Tensor]) -> Any:
-    """The same dicts, lists and tuples with other tensors in them, in the order of :func:`_tensors`."""
+    """The same dicts, lists and tuples with other tensors in them, in the order of :func:`tensors_in`."""
     if isinstance(value, Tensor):
         return next(tensors)
     if isinstance(value, Mapping):
