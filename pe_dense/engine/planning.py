@@ -1,0 +1,312 @@
+"""What a run will need before it starts: memory, communication and time, from its config alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor, nn
+
+from pe_dense.config import instantiate
+from pe_dense.engine.analysis import Part, parameters_by_part
+from pe_dense.engine.build import without_pretrained
+from pe_dense.engine.settings import TrainSettings
+from pe_dense.engine.simulation import StepCost, imitated, training_batch, training_step
+
+_GB = 10**9
+_TERA = 10**12
+_FP32, _BF16 = 4, 2
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A device in the makers' numbers, and the network that is assumed around it.
+
+    Attributes:
+        title: full name.
+        memory: bytes.
+        bf16: dense FLOP/s of the matrix units with bfloat16, None without such units.
+        fp32: FLOP/s in float32 (PyTorch leaves TF32 off).
+        link: bytes/s each way between the GPUs of a node (NVLink, else PCIe 4.0 x16).
+        network: bytes/s each way and GPU between nodes, assumed.
+        source: data sheet.
+    """
+
+    title: str
+    memory: float
+    bf16: float | None
+    fp32: float
+    link: float
+    network: float
+    source: str
+
+
+def _gpu(title: str, memory: float, bf16: float | None, fp32: float, link: float, gbit: float, source: str) -> Gpu:
+    """From GB, TFLOP/s, TFLOP/s, GB/s each way, Gbit/s, and NVIDIA's page."""
+    peak = None if bf16 is None else bf16 * _TERA
+    page = f"https://www.nvidia.com/en-us/{source}/"
+    return Gpu(title, memory * _GB, peak, fp32 * _TERA, link * _GB, gbit * _GB / 8, page)
+
+
+GPUS: Mapping[str, Gpu] = {
+    "h200": _gpu("H200 SXM 141 GB", 141, 989, 67, 450, 400, "data-center/h200"),
+    "h100": _gpu("H100 SXM 80 GB", 80, 989, 67, 450, 400, "data-center/h100"),
+    "a100-80": _gpu("A100 SXM 80 GB", 80, 312, 19.5, 300, 200, "data-center/a100"),
+    "a100-40": _gpu("A100 SXM 40 GB", 40, 312, 19.5, 300, 200, "data-center/a100"),
+    "l40s": _gpu("L40S 48 GB", 48, 362, 91.6, 32, 100, "data-center/l40s"),
+    "v100": _gpu("V100 SXM 32 GB", 32, None, 15.7, 150, 50, "data-center/v100"),
+    "rtx4090": _gpu("RTX 4090 24 GB", 24, 165, 82.6, 32, 25, "geforce/graphics-cards/40-series/rtx-4090"),
+}
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a model asks for in training, on any machine.
+
+    Attributes:
+        parts: parameters of the model and of its parts.
+        units: parameters of each unit that FSDP gathers on its own.
+        weights: bytes of all parameters.
+        gradients: bytes of a gradient for each trainable one.
+        optimizer: bytes of the optimiser's state.
+        average: bytes of the moving average of the weights, 0 without one.
+        images: that one pass through the model works on.
+        configured: blocks are recomputed every so many, 0 = none; None if the model cannot.
+        steps: for each such choice, what one pass takes.
+    """
+
+    parts: list[Part]
+    units: list[int]
+    weights: int
+    gradients: int
+    optimizer: int
+    average: int
+    images: int
+    configured: int | None
+    steps: dict[int, StepCost]
+
+    @property
+    def chosen(self) -> StepCost:
+        """One pass as configured."""
+        return self.steps[self.configured or 0]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A number and how it came about."""
+
+    name: str
+    value: float
+    formula: str
+
+
+def measure(
+    cfg: DictConfig, settings: TrainSettings, images: int, size: tuple[int, int], objects: int = 100
+) -> Needs:
+    """Build the model without memory and run it on shapes (see :mod:`pe_dense.engine.simulation`).
+
+    Args:
+        cfg: ``model`` and ``optimizer`` are read.
+        settings: precision and average.
+        images: of one pass.
+        size: height and width of the padded batch.
+        objects: in each image.
+    """
+    with torch.device("meta"):
+        model: nn.Module = instantiate(without_pretrained(cfg).model)
+    towers: list[Any] = [m for m in model.modules() if hasattr(m, "checkpoint_every")]
+    configured = int(towers[0].checkpoint_every) if towers else None
+    choices = sorted({0, 1, 2, configured}) if configured is not None else [0]
+    steps = {}
+    with imitated(model) as model:
+        batch = training_batch(images, *size, objects)
+        for every in choices:
+            for tower in towers:
+                tower.checkpoint_every = every
+            steps[every] = training_step(model, batch, settings.precision)
+        optimizer = _optimizer_bytes(instantiate(cfg.optimizer)(model))
+    return Needs(
+        parts=parameters_by_part(model),
+        units=[_count(unit) for module in model.modules() for unit in _units(module)],
+        weights=_bytes(model.parameters()),
+        gradients=_bytes(p for p in model.parameters() if p.requires_grad),
+        optimizer=optimizer,
+        average=_bytes(model.state_dict().values()) if settings.ema_decay is not None else 0,
+        images=images,
+        configured=configured,
+        steps=steps,
+    )
+
+
+def _optimizer_bytes(optimizer: torch.optim.Optimizer) -> int:
+    """Of the state that the first step makes."""
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    return _bytes(v for state in optimizer.state.values() for v in state.values() if isinstance(v, Tensor))
+
+
+def _bytes(tensors: Iterable[Tensor]) -> int:
+    return sum(t.numel() * t.element_size() for t in tensors)
+
+
+def _count(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+def _units(module: nn.Module) -> Iterable[nn.Module]:
+    listed: Any = getattr(module, "shard_units", None)
+    return listed() if callable(listed) else getattr(module, "blocks", ())
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Where and how the run is spread, and what is assumed about it.
+
+    Attributes:
+        gpu: of each process.
+        nodes, per_node: machines, and GPUs of each.
+        parallel: "ddp" (a replica in each process) or "fsdp" (a shard).
+        reshard: FSDP frees a unit after its forward pass and gathers it again.
+        utilization: share of the GPU's peak that the arithmetic reaches.
+        reserve: bytes for the CUDA context, NCCL, kernels' workspaces and fragmentation.
+
+    Raises:
+        ValueError: for a value outside its range.
+    """
+
+    gpu: Gpu
+    nodes: int = 1
+    per_node: int = 1
+    parallel: str = "ddp"
+    reshard: bool = True
+    utilization: float = 0.35
+    reserve: float = 3 * 2**30
+
+    def __post_init__(self) -> None:
+        if self.parallel not in ("ddp", "fsdp"):
+            raise ValueError(f'parallel must be "ddp" or "fsdp", it is "{self.parallel}"')
+        if self.nodes < 1 or self.per_node < 1:
+            raise ValueError(f"{self.nodes} nodes of {self.per_node} GPUs: both must be at least 1")
+        if not 0 < self.utilization <= 1:
+            raise ValueError(f"the utilization must lie in (0, 1], it is {self.utilization}")
+
+    @property
+    def world(self) -> int:
+        """Processes, one per GPU."""
+        return self.nodes * self.per_node
+
+    @property
+    def bandwidth(self) -> float:
+        """Bytes/s each way and GPU on the slowest way between two of them."""
+        return self.gpu.network if self.nodes > 1 else self.gpu.link
+
+    def peak(self, precision: str) -> float:
+        """FLOP/s.
+
+        Raises:
+            ValueError: if the GPU cannot compute in bfloat16.
+        """
+        peak = self.gpu.bf16 if precision == "bf16" else self.gpu.fp32
+        if peak is None:
+            raise ValueError(f"{self.gpu.title} has no bfloat16 units: set train.precision=fp32, or take another GPU")
+        return peak
+
+
+def images_per_pass(batch_size: int, world: int, accumulate: int) -> int:
+    """Images that a process works on at a time.
+
+    Raises:
+        ValueError: if the processes cannot share the batch.
+    """
+    share = batch_size // world
+    if batch_size % world or share < accumulate:
+        raise ValueError(
+            f"dataloader.train.batch_size {batch_size} cannot be shared by {world} processes in train.accumulate="
+            f"{accumulate} parts each: make it a multiple of their product"
+        )
+    return -(-share // accumulate)
+
+
+def memory(needs: Needs, step: StepCost, settings: TrainSettings, setup: Setup) -> list[Row]:
+    """Bytes of each GPU at the fullest moment of a step; ``step`` is one of ``needs.steps``."""
+    n = setup.world if setup.parallel == "fsdp" else 1
+    share = " / n" if n > 1 else ""
+    rows = [Row("weights, fp32", needs.weights / n, f"4 B x P{share}")]
+    if setup.parallel == "fsdp":
+        rows.append(_gathered(needs, settings, setup))
+    elif step.with_copies > step.activations:
+        rows.append(Row("weights, bf16 copies", step.with_copies - step.activations, "autocast's, in a pass *"))
+    if setup.world == 1 and settings.accumulate == 1:
+        rows.append(Row("gradients", step.with_gradients - step.with_copies, "at the fullest moment *"))
+    else:
+        rows.append(Row("gradients", needs.gradients / n, f"4 B x T{share}"))
+    rows.append(Row("optimizer state", needs.optimizer / n, f"after a step *{share}"))
+    if needs.average:
+        rows.append(Row("EMA", needs.average / n, f"4 B x P{share}"))
+    rows.append(Row("activations", step.activations, f"fullest moment of a pass of {needs.images} *"))
+    rows.append(Row("reserve", setup.reserve, "assumed: CUDA, NCCL, workspaces"))
+    return rows
+
+
+def _gathered(needs: Needs, settings: TrainSettings, setup: Setup) -> Row:
+    """What FSDP holds unsharded: the unit at work and the next, their gradients, and all that is in no unit."""
+    size = _BF16 if settings.precision == "bf16" else _FP32
+    rest, unit = needs.parts[0].parameters - sum(needs.units), max(needs.units, default=0)
+    inside = 2 * unit if setup.reshard else sum(needs.units)
+    value = (2 * _FP32 + (size if size != _FP32 else 0)) * rest + size * inside + (size + _FP32) * unit
+    kept = "2 u" if setup.reshard else "all units"
+    copies = " + 2 B" if size == _BF16 else ""
+    return Row("gathered by FSDP", value, f"{size} B x {kept} + {size + _FP32} B x u + (8 B{copies}) x rest")
+
+
+def communication(needs: Needs, settings: TrainSettings, setup: Setup) -> list[Row]:
+    """Bytes that each GPU sends (and receives) in one step."""
+    n = setup.world
+    part = (n - 1) / n
+    if setup.parallel == "ddp":
+        return [Row("all-reduce of gradients", 2 * part * needs.gradients, "2 (n - 1) / n x 4 B x T")]
+    size = _BF16 if settings.precision == "bf16" else _FP32
+    units = sum(needs.units)
+    rest = needs.parts[0].parameters - units
+    again = 2 if setup.reshard else 1
+    gathers = part * settings.accumulate * (again * size * units + _FP32 * rest)
+    formula = f"(n - 1) / n x ({again} x {size} B x units + 4 B x rest)"
+    if settings.accumulate > 1:
+        formula += f" x {settings.accumulate} passes"
+    return [
+        Row("all-gather of weights", gathers, formula),
+        Row("reduce-scatter of gradients", part * needs.gradients, "(n - 1) / n x 4 B x T"),
+    ]
+
+
+def step_times(needs: Needs, settings: TrainSettings, setup: Setup) -> list[Row]:
+    """Seconds of a step as configured: computing, communicating, and both where they overlap (last)."""
+    speed = setup.peak(settings.precision) * setup.utilization
+    passes, step = settings.accumulate, needs.chosen
+    forward, backward = step.forward / speed, step.backward / speed
+    sent = sum(row.value for row in communication(needs, settings, setup)) / setup.bandwidth
+    if setup.parallel == "ddp":
+        whole = passes * (forward + backward) + max(0.0, sent - backward)
+        formula = "forward + max(backward, communication)"
+    else:
+        whole = max(passes * (forward + backward), sent)
+        formula = "max(computing, communication)"
+    where = "network" if setup.nodes > 1 else "link"
+    return [
+        Row("computing", passes * (forward + backward), "FLOPs / (peak x MFU)"),
+        Row("communicating", sent, f"bytes / {where} bandwidth"),
+        Row("step", whole, formula),
+    ]
+
+
+def dataset_size(cfg: DictConfig) -> int | None:
+    """Number of training images, None if their files are not here."""
+    try:
+        return len(instantiate(OmegaConf.select(cfg, "dataloader.train.dataset")))
+    except FileNotFoundError:
+        return None
