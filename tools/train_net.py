@@ -73,27 +73,24 @@ def main() -> int:
         parser.error("--output goes with --eval-only; the folder of a training run is train.output_dir=DIR")
     if arguments.eval_only and arguments.resume:
         parser.error("--eval-only and --resume exclude each other")
-    from pe_dense.config import format_config, load_config
-    from pe_dense.launch import launch, user_message
+    from pe_dense.launch.tool import run_tool
 
-    try:
-        cfg = load_config(arguments.config_file, arguments.overrides, allow_unset=arguments.print_config)
-        if arguments.print_config:
-            sys.stdout.write(format_config(cfg) + "\n")
-            return 0
-        backend = "nccl" if arguments.num_gpus else "gloo" if arguments.num_procs else None
-        if backend is not None:
-            arguments.overrides.append(f"train.device={'cuda' if backend == 'nccl' else 'cpu'}")
-        launch(run, arguments.num_gpus or arguments.num_procs or 1, (arguments,), backend)
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted\n")
-        return 130
-    except Exception as error:
-        message = user_message(error)
-        if message is None:
-            raise
-        sys.stderr.write(f"error: {message}\n")
-        return 2
+    return run_tool(lambda: start(arguments))
+
+
+def start(arguments: argparse.Namespace) -> int:
+    """Check the config once, then print it or start the processes."""
+    from pe_dense.config import format_config, load_config
+    from pe_dense.launch import launch
+
+    cfg = load_config(arguments.config_file, arguments.overrides, allow_unset=arguments.print_config)
+    if arguments.print_config:
+        sys.stdout.write(format_config(cfg) + "\n")
+        return 0
+    backend = "nccl" if arguments.num_gpus else "gloo" if arguments.num_procs else None
+    if backend is not None:
+        arguments.overrides.append(f"train.device={'cuda' if backend == 'nccl' else 'cpu'}")
+    launch(run, arguments.num_gpus or arguments.num_procs or 1, (arguments,), backend)
     return 0
 
 

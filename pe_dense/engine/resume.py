@@ -65,6 +65,7 @@ def find_resume_point(output_dir: Path, cfg: DictConfig) -> ResumePoint | None:
     """
     path = dist.broadcast_object(latest_checkpoint(output_dir / "checkpoints") if dist.is_main() else None)
     if path is None:
+        logger.warning("no checkpoint in %s: nothing to resume, starting a new run from step 0", output_dir)
         return None
     point = ResumePoint(path, load_checkpoint(path))
     check_same_config(point.saved["config"], cfg, path)

@@ -33,8 +33,6 @@ logger = logging.getLogger(__name__)
 def train(cfg: DictConfig, resume: bool = False, hooks: Sequence[Hook] = ()) -> dict[str, float]:
     """Train as the config says, in the process group if there is one.
 
-    Nothing is written before all parts of the run are built.
-
     Args:
         cfg: ``model``, ``dataloader.train``, ``optimizer``, ``lr_schedule``, ``train``; with ``dataloader.test`` and
             ``evaluator`` the model is evaluated during and after training; ``hooks`` may list hooks of one's own.
@@ -43,7 +41,7 @@ def train(cfg: DictConfig, resume: bool = False, hooks: Sequence[Hook] = ()) -> 
         hooks: more hooks, after those of the config; a resumed run may have others.
 
     Returns:
-        Results of the last evaluation, empty without an evaluator.
+        Results of the last evaluation, empty without an evaluator. Nothing is written before all parts are built.
 
     Raises:
         ValueError: if config, data, checkpoint and run directory do not fit together.
@@ -57,8 +55,6 @@ def train(cfg: DictConfig, resume: bool = False, hooks: Sequence[Hook] = ()) -> 
     overwrite = settings.overwrite and not resume
     if point is None:
         check_fresh(output_dir, overwrite)
-    if resume and point is None:
-        logger.warning("no checkpoint in %s: nothing to resume, starting a new run from step 0", output_dir)
     trainer = build_trainer(cfg, settings, device, point, hooks)
     dist.barrier()  # nobody writes before everybody is ready
     if dist.is_main():
