@@ -18,9 +18,9 @@ $(VENV)/installed: constraints.txt setup.py
 	@touch $@
 
 demo: setup
-	rm -rf $(RUN)
 	$(BIN)/python tools/make_scenes.py --output $(SCENES)
-	$(BIN)/python tools/train_net.py --config-file configs/demo/mask_rcnn_scenes.py train.output_dir=$(RUN)
+	$(BIN)/python tools/train_net.py --config-file configs/demo/mask_rcnn_scenes.py train.output_dir=$(RUN) \
+		train.overwrite=true
 	$(BIN)/python tools/plot_run.py $(RUN) --output $(RUN)/vis/curves.png
 	$(BIN)/python tools/visualize_detections.py --json-file $(SCENES)/annotations/instances_val.json \
 		--image-root $(SCENES)/val --results $(RUN)/inference/coco_instances_results.json \

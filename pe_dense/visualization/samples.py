@@ -75,6 +75,6 @@ def visualize_batches(
         for picture in draw_sample(sample, names, cell, color_by):
             pictures.append(picture)
             objects = f", {counted(len(sample['instances']), 'object')}" if sample.get("instances") is not None else ""
-            titles.append(f"{Path(sample['file_name']).name}: {width} x {height}{objects}")
+            titles.append(f"{Path(sample['file_name']).name}: {width}x{height}{objects}")
     contact_sheet(pictures, titles, cell=cell, path=output)
     return count
