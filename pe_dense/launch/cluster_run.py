@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import Any, NoReturn
 
 import submitit
@@ -26,6 +27,7 @@ from pe_dense.launch.job_files import JobFileError, JobFiles
 from pe_dense.launch.messages import user_message
 from pe_dense.launch.options import JobOptions
 from pe_dense.launch.rendezvous import Place, RendezvousError, meet, start_group, wait_for_all
+from pe_dense.launch.slurm_commands import is_losing_its_nodes
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +42,8 @@ class ClusterRun(submitit.helpers.Checkpointable):
     """Trains or evaluates in a job, and continues when the job is started again.
 
     After the pre-emption signal (time limit, pre-emption) all processes save together, rank 0 lets submitit requeue the
-    job, and nobody leaves a result. After a SIGTERM (cancel, requeue by an administrator) they save and leave.
+    job, and nobody leaves a result. After another SIGTERM they save and leave: the job was cancelled, or SLURM requeues
+    it by itself. Within the grace time of a pre-emption SLURM would not, and rank 0 does it.
 
     Args:
         run_dir: absolute.
@@ -75,11 +78,12 @@ class ClusterRun(submitit.helpers.Checkpointable):
         self._files, self._job = JobFiles(self.run_dir), submitit.JobEnvironment()
         self._requeue: Callable[[int, Any], None] = signal.getsignal(self.options.signal_number)  # type: ignore[assignment]
         self._store: dist.Store | None = None
+        self._owner = os.getpid()
         self._remove_stale_files()
         self._place = self._environment()
         setup_logging(main=self._place.rank == 0)
         for number in {signal.SIGTERM, self.options.signal_number}:
-            signal.signal(number, lambda number, frame: self._leave(number))  # while the engine does not catch them
+            signal.signal(number, self._on_signal)  # for the time in which the engine does not catch them
         try:
             results = self._run()
         except RunInterrupted as stop:
@@ -156,16 +160,31 @@ class ClusterRun(submitit.helpers.Checkpointable):
         if self._store is not None:
             wait_for_all(self._store, self._place, name, _LEAVE_SECONDS)
 
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() == self._owner:  # SLURM signals forked data-loader workers too: they end with this process
+            self._leave(number)
+
     def _leave(self, number: int) -> NoReturn:
         """End the process after a signal, without a result."""
+        for again in (signal.SIGTERM, self.options.signal_number):
+            signal.signal(again, signal.SIG_IGN)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler takes a worker's end for an error
         for child in multiprocessing.active_children():
             child.kill()  # workers of a data loader would keep the job's step alive
-        code = 128 + number
-        if number == self.options.signal_number and not self._files.cancelled.exists():
-            code = self._hand_over(number) if self._place.rank == 0 else 0
-        elif self._place.rank == 0:
-            self._end("terminated", f"by {signal.Signals(number).name}")
-        _exit(code)
+        if self._place.rank != 0:
+            _exit(0)  # any other code would make SLURM end rank 0, which has more to do
+        if self._comes_back(number):
+            _exit(self._hand_over(number))
+        self._end("terminated", f"by {signal.Signals(number).name}")
+        _exit(128 + number)
+
+    def _comes_back(self, number: int) -> bool:
+        """Is the job to be requeued by itself: not when it is cancelled, nor when SLURM requeues it anyway."""
+        if self._files.cancelled.exists():
+            return False
+        if number == self.options.signal_number:
+            return True
+        return self._job.cluster == "slurm" and is_losing_its_nodes(self._job.job_id)
 
     def _hand_over(self, number: int) -> int:
         """Let submitit requeue the job; the exit code it wants."""

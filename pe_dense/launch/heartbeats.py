@@ -66,6 +66,6 @@ def read_heartbeats(folder: Path, since: float = 0.0) -> list[Heartbeat]:
 def last_signs(beats: Sequence[Heartbeat]) -> str:
     """The two processes that were heard last and first: the one that died or hung is usually the first."""
     if not beats:
-        return "no process had begun to train"
+        return "its processes left no sign of life"
     quiet, loud = min(beats, key=lambda b: b.time), max(beats, key=lambda b: b.time)
     return f"last sign of life: {loud}" + (f"; the longest silent: {quiet}" if quiet is not loud else "")

@@ -111,6 +111,15 @@ def is_alive(kind: str, job_id: str) -> bool:
     return entry is not None and entry.state not in ENDED
 
 
+def is_losing_its_nodes(job_id: str) -> bool:
+    """True in the grace time of a pre-emption: a job that ends by itself then counts as failed, not as pre-empted."""
+    try:
+        shown = run_command("scontrol", "show", "job", "-o", job_id)
+    except SlurmError:  # not there in a container: then only submitit's signal brings a job back
+        return False
+    return "JobState=RUNNING" in shown and re.search(r"PreemptTime=\d", shown) is not None
+
+
 def _process_is_job(pid: int) -> bool:
     try:
         os.kill(pid, 0)
