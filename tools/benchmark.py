@@ -53,13 +53,17 @@ def main() -> None:
     args = parse()
     if any(os.environ.get(k) != v for k, v in STEADY.items()):
         os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **STEADY})
-    rows = []
-    for name in args.sections:
-        rows += importlib.import_module(f"benchmarks.{name}").run(args.quick)
-    Console().print(as_table(rows))
     if args.output:
         args.output.parent.mkdir(parents=True, exist_ok=True)
-        args.output.write_text(json.dumps(rows, indent=2) + "\n")
+    rows: list[dict[str, Any]] = []
+    for name in args.sections:
+        for row in importlib.import_module(f"benchmarks.{name}").run(args.quick):
+            rows.append(row)
+            print(f"{row['ratio']:.2f} x  {row['what']}", file=sys.stderr, flush=True)
+            if args.output:
+                args.output.write_text(json.dumps(rows, indent=2) + "\n")
+    Console().print(as_table(rows))
+    if args.output:
         print(f"rows written to {args.output}")
 
 

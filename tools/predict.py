@@ -42,8 +42,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder to write into")
     parser.add_argument(
         "--checkpoint", metavar="C",
-        help="a run's checkpoint, which brings its own config and class names, or the run's folder (best.pt, else the "
-        "newest one)",
+        help="a run's checkpoint, which brings its own config and class names, or the run's folder "
+        "(best.safetensors, else the newest one)",
     )  # fmt: skip
     parser.add_argument(
         "--config-file", metavar="F",

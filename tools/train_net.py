@@ -32,7 +32,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--eval-only", action="store_true", help="evaluate and do not train")
     parser.add_argument(
         "--checkpoint", metavar="C",
-        help="with --eval-only: the checkpoint to evaluate; default: best.pt of train.output_dir, else the newest",
+        help="with --eval-only: the checkpoint to evaluate; default: best.safetensors of "
+        "train.output_dir, else the newest",
     )  # fmt: skip
     parser.add_argument(
         "--output",

@@ -1,6 +1,6 @@
 """The training loop and what it needs: optimiser groups, schedules, checkpoints, logging."""
 
-from pe_dense.engine.checkpoint import CheckpointError, latest_checkpoint, load_checkpoint
+from pe_dense.engine.checkpoint import Checkpoint, CheckpointError, latest_checkpoint, load_checkpoint, save_checkpoint
 from pe_dense.engine.hooks import Hook
 from pe_dense.engine.interrupt import RunInterrupted
 from pe_dense.engine.optim import SGD, AdamW
@@ -14,6 +14,7 @@ from pe_dense.engine.settings import TrainSettings
 __all__ = [
     "SGD",
     "AdamW",
+    "Checkpoint",
     "CheckpointError",
     "CosineSchedule",
     "Hook",
@@ -27,6 +28,7 @@ __all__ = [
     "load_checkpoint",
     "load_replay",
     "read_metrics",
+    "save_checkpoint",
     "setup_logging",
     "train",
 ]

@@ -22,6 +22,7 @@ from pe_dense.engine.config_diff import flat_config
 from pe_dense.engine.ema import Ema
 from pe_dense.engine.hooks import CheckpointHook, EmaHook, EvalHook, Hook, LogHook
 from pe_dense.engine.inference import Evaluation
+from pe_dense.engine.parallel import shard
 from pe_dense.engine.resume import ResumePoint, check_num_classes, check_same_data, data_fingerprint, restore
 from pe_dense.engine.rng import seed_all
 from pe_dense.engine.settings import TrainSettings
@@ -46,11 +47,8 @@ def build_trainer(
     data = dist.broadcast_object(data_fingerprint(loader.dataset) if dist.is_main() else {})
     if point is not None:
         check_same_data(point.saved["data"], data, point.path)
-    model = build_model(cfg, settings, point)
+    model = build_model(cfg, settings, device, point is not None)
     check_num_classes(cfg, model, getattr(loader.dataset, "categories", None))
-    model.to(device)
-    if settings.compile:
-        getattr(model, "backbone", model).compile()
     ema = Ema(model, settings.ema_decay) if settings.ema_decay is not None else None
     per_epoch = loader.steps_per_epoch
     multiplier = instantiate(cfg.lr_schedule)(settings.total_steps(per_epoch), per_epoch)
@@ -58,23 +56,42 @@ def build_trainer(
     trainer = Trainer(settings, model, optimizer, multiplier, loader, device, ema, facts=_facts(cfg, data))
     trainer.hooks = [*_own_hooks(cfg, hooks), *_run_hooks(cfg, trainer)]
     if point is not None:
-        restore(trainer, point.saved)
+        restore(trainer, point)
     else:
         seed_all(settings.seed + dist.rank())  # separates the dropout of the processes
     return trainer
 
 
-def build_model(cfg: DictConfig, settings: TrainSettings, point: ResumePoint | None = None) -> nn.Module:
-    """The model with the weights that the run starts from, on the CPU."""
+def build_model(cfg: DictConfig, settings: TrainSettings, device: torch.device, resumed: bool) -> nn.Module:
+    """The model on its device, sharded if the settings say so, with the weights that a run starts from.
+
+    Args:
+        cfg: of the run.
+        settings: its ``train``.
+        device: of this process.
+        resumed: a checkpoint will replace the weights, so none are read.
+    """
+    if settings.parallel == "ddp":
+        model = _initial_model(cfg, settings, resumed).to(device)
+        if settings.compile:
+            getattr(model, "backbone", model).compile()
+        return model
+    full = _initial_model(cfg, settings, resumed) if dist.is_main() and not resumed else None
+    structure = without_pretrained(cfg).model
+    bf16 = settings.precision == "bf16"
+    return shard(full, lambda: instantiate(structure), device, bf16, settings.reshard, settings.compile)
+
+
+def _initial_model(cfg: DictConfig, settings: TrainSettings, resumed: bool) -> nn.Module:
+    """All of the model, on the CPU."""
     model: nn.Module
-    if point is not None:
+    if resumed:
         model = instantiate(without_pretrained(cfg).model)
-        ckpt.load_weights(model, point.saved["model"], point.path)
     elif settings.init_from is not None:
         source = ckpt.load_checkpoint(settings.init_from)
         model = instantiate(without_pretrained(cfg).model)
-        ckpt.load_weights(model, ckpt.inference_weights(source), settings.init_from)
-        logger.info("new run from the weights of %s (step %d)", settings.init_from, source["step"])
+        ckpt.load_weights(model, source)
+        logger.info("new run from the weights of %s (step %d)", settings.init_from, source.step)
     else:
         model = instantiate(cfg.model)
     return model
@@ -119,7 +136,7 @@ def _run_hooks(cfg: DictConfig, trainer: Trainer) -> list[Hook]:
     hooks: list[Hook] = [] if trainer.ema is None else [EmaHook(trainer.ema)]
     hooks += [
         LogHook(settings.log_period),
-        CheckpointHook(settings.steps_between_checkpoints(per_epoch), settings.keep_last),
+        CheckpointHook(settings.steps_between_checkpoints(per_epoch), settings.keep_last, settings.async_checkpoint),
     ]
     if cfg.get("evaluator") is not None:
         hooks.append(_eval_hook(cfg, trainer))

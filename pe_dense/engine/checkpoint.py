@@ -1,49 +1,61 @@
-"""Checkpoint files: written whole or not at all, read without running code."""
+"""Weights with what is needed to use them: from a file of a finished model, or from a run's checkpoint folder."""
 
 from __future__ import annotations
 
+import json
 import logging
 import os
-import re
-import shutil
-import zipfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from pe_dense.engine.sharded import (
+    RUN,
+    CheckpointError,
+    check_intact,
+    list_checkpoints,
+    read_facts,
+    read_tensors,
+    reason,
+    tensor_shapes,
+    write_error,
+)
 from pe_dense.structures import Categories
 
 logger = logging.getLogger(__name__)
 
-FORMAT = "pe_dense/1"
-BEST = "best.pt"
-_STEP_FILE = re.compile(r"step_(\d+)\.pt")
+FORMAT = "pe_dense/2"
+BEST = "best.safetensors"
 
 
-class CheckpointError(ValueError):
-    """A file that is not a usable checkpoint, or a checkpoint that does not fit."""
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model to predict with or to start from.
 
+    Attributes:
+        path: where it was read.
+        weights: the moving average where the run kept one, by the model's own names, on the CPU.
+        step: optimiser steps it was trained.
+        config: YAML text of the run's config.
+        categories: of the training data, as :meth:`Categories.to_json` gives them; None without classes.
+        metrics: results of its evaluation, empty if unknown.
+    """
 
-class CheckpointWriteError(OSError):
-    """A checkpoint that could not be written; earlier ones are untouched."""
-
-
-def step_path(folder: str | Path, step: int) -> Path:
-    """``folder/step_00001234.pt``."""
-    return Path(folder) / f"step_{step:08d}.pt"
-
-
-def list_checkpoints(folder: str | Path) -> list[Path]:
-    """The step checkpoints of a folder, oldest first."""
-    matches = [(_STEP_FILE.fullmatch(path.name), path) for path in Path(folder).glob("step_*.pt")]
-    return [path for _, path in sorted((int(match.group(1)), path) for match, path in matches if match)]
+    path: Path
+    weights: Mapping[str, Tensor]
+    step: int
+    config: str
+    categories: list[dict[str, Any]] | None
+    metrics: Mapping[str, float]
 
 
 def latest_checkpoint(folder: str | Path) -> Path | None:
-    """The newest step checkpoint that can be read; damaged ones are skipped with a warning.
+    """The newest step checkpoint that is complete; damaged ones are skipped with a warning.
 
     Returns:
         None if the folder holds no step checkpoint at all.
@@ -66,116 +78,108 @@ def latest_checkpoint(folder: str | Path) -> Path | None:
     return None
 
 
-def check_intact(path: str | Path) -> None:
-    """Compare every byte with the file's checksums (``torch.load`` does not).
+def save_checkpoint(checkpoint: Checkpoint) -> None:
+    """Write one safetensors file at ``checkpoint.path``: under a temporary name first, then renamed.
 
-    Raises:
-        CheckpointError: if the file is truncated or a byte is wrong.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-    except (OSError, zipfile.BadZipFile, EOFError) as error:
-        raise CheckpointError(f"checkpoint {path} is damaged ({error})") from error
-    if damaged is not None:
-        raise CheckpointError(f"checkpoint {path} is damaged (bad checksum of {damaged})")
-
-
-def write_torch(payload: Mapping[str, Any], path: str | Path) -> None:
-    """``torch.save`` under a temporary name in the same folder, flushed to the disk, then renamed.
+    The file's metadata holds step, config, categories and metrics, so that it needs no other file.
 
     Raises:
         CheckpointWriteError: if it cannot be written; a file that was at ``path`` before is still there.
     """
-    path = Path(path)
+    path = checkpoint.path
+    metadata = {
+        "format": FORMAT,
+        "step": str(checkpoint.step),
+        "config": checkpoint.config,
+        "categories": json.dumps(checkpoint.categories),
+        "metrics": json.dumps(dict(checkpoint.metrics)),
+    }
     temporary = path.with_name(path.name + ".tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as file:
-            torch.save(dict(payload), file)
-            file.flush()
+        save_file({name: value.contiguous() for name, value in checkpoint.weights.items()}, temporary, metadata)
+        with open(temporary, "rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except (OSError, RuntimeError) as error:  # torch.save turns a failed write into a RuntimeError
+    except (OSError, SafetensorError) as error:
         temporary.unlink(missing_ok=True)
-        cause = error.__context__ if isinstance(error.__context__, OSError) else error
-        raise CheckpointWriteError(
-            f"could not write {path} ({cause}; {_free_megabytes(path.parent)} MB free): free some space or set "
-            f"train.output_dir to another disk; earlier checkpoints are intact, continue from them with --resume"
-        ) from error
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # makes the rename itself survive a power cut
-    finally:
-        os.close(folder)
+        raise write_error(path, reason(error)) from error
 
 
-def _free_megabytes(folder: Path) -> str:
-    try:
-        return str(shutil.disk_usage(folder).free // 2**20)
-    except OSError:
-        return "unknown"
-
-
-def prune(folder: str | Path, keep_last: int) -> None:
-    """Remove all but the newest ``keep_last`` step checkpoints, and temporary files a killed process left."""
-    for path in list_checkpoints(folder)[:-keep_last]:
-        path.unlink(missing_ok=True)
-    for path in Path(folder).glob("*.pt.tmp"):
-        path.unlink(missing_ok=True)
-
-
-def load_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Read a checkpoint of ours onto the CPU; nothing in the file is executed.
+def load_checkpoint(path: str | Path) -> Checkpoint:
+    """Read ``best.safetensors``, a file made by ``tools/convert_checkpoint.py``, or a run's ``step_*`` folder.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        CheckpointError: if it is damaged, holds anything but plain data, or is not a checkpoint of this project.
+        FileNotFoundError: if there is nothing at ``path``.
+        CheckpointError: if it is damaged or not a checkpoint of this project.
     """
-    if not Path(path).is_file():
+    path = Path(path)
+    if not path.exists():
         raise FileNotFoundError(f"checkpoint {path} does not exist")
+    return _from_folder(path) if path.is_dir() else _from_file(path)
+
+
+def _from_folder(path: Path) -> Checkpoint:
+    if not (path / RUN).exists():
+        raise CheckpointError(
+            f"{path} is a folder but not a checkpoint: give a step_* folder or {BEST} of a run's checkpoints/"
+        )
+    check_intact(path)
+    facts = read_facts(path)
+    prefix = "ema." if any(name.startswith("ema.") for name in tensor_shapes(path)) else "model."
+    return Checkpoint(path, read_tensors(path, prefix), facts["step"], facts["config"], facts["categories"], {})
+
+
+def _from_file(path: Path) -> Checkpoint:
     try:
-        payload = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # unpickling damaged data raises nearly anything
+        with safe_open(path, framework="pt") as file:
+            found = file.metadata() or {}
+            if found.get("format") == FORMAT:
+                weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
+    except (OSError, SafetensorError) as error:
         raise CheckpointError(
-            f"checkpoint {path} cannot be read: it is damaged, or it holds Python objects, which are never loaded "
-            f"({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''})"
+            f"checkpoint {path} cannot be read: it is damaged or not a safetensors file ({error})"
         ) from error
-    found = payload.get("format") if isinstance(payload, dict) else None
-    if found != FORMAT:
+    if found.get("format") != FORMAT:
         raise CheckpointError(
-            f"{path} is not a checkpoint of this project (its format is {found!r}, expected {FORMAT!r}); "
+            f"{path} is not a checkpoint of this project (its format is {found.get('format')!r}, expected {FORMAT!r}); "
             f"weights of an encoder are given to the weights argument of the backbone in the config"
         )
-    assert isinstance(payload, dict)
-    return payload
+    facts = {key: json.loads(found[key]) for key in ("step", "categories", "metrics")}
+    return Checkpoint(path, weights, facts["step"], found["config"], facts["categories"], facts["metrics"])
 
 
-def inference_weights(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The weights to predict with: the moving average when the run kept one."""
-    return checkpoint["ema"] if checkpoint.get("ema") is not None else checkpoint["model"]
-
-
-def load_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str | Path) -> None:
-    """Strict loading with one short message.
+def check_fits(
+    expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]], source: str | Path
+) -> None:
+    """Compare names and shapes.
 
     Raises:
         CheckpointError: listing missing, unexpected and differently shaped names.
     """
-    expected = model.state_dict()
     problems = {
-        "missing": sorted(expected.keys() - weights.keys()),
-        "not in the model": sorted(weights.keys() - expected.keys()),
+        "missing": sorted(expected.keys() - found.keys()),
+        "not in the model": sorted(found.keys() - expected.keys()),
         "of another shape": [
-            f"{n} ({tuple(weights[n].shape)} in the file, {tuple(expected[n].shape)} in the model)"
-            for n in sorted(expected.keys() & weights.keys())
-            if weights[n].shape != expected[n].shape
+            f"{n} ({tuple(found[n])} in the file, {tuple(expected[n])} in the model)"
+            for n in sorted(expected.keys() & found.keys())
+            if tuple(found[n]) != tuple(expected[n])
         ],
     }
     if any(problems.values()):
         text = "; ".join(f"{len(names)} {kind}: {', '.join(names[:4])}" for kind, names in problems.items() if names)
         raise CheckpointError(f"the weights in {source} do not fit the model of this config: {text}")
-    model.load_state_dict(dict(weights))
+
+
+def load_weights(model: nn.Module, checkpoint: Checkpoint) -> None:
+    """Strict loading with one short message.
+
+    Raises:
+        CheckpointError: listing missing, unexpected and differently shaped names.
+    """
+    shapes = [{name: tuple(t.shape) for name, t in state.items()} for state in (model.state_dict(), checkpoint.weights)]
+    check_fits(shapes[0], shapes[1], checkpoint.path)
+    model.load_state_dict(dict(checkpoint.weights))
 
 
 def check_categories(saved: list[dict[str, Any]] | None, categories: Categories | None, source: str, data: str) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+
+from pe_dense.engine.parallel import local
 
 
 class Ema:
@@ -29,11 +31,12 @@ class Ema:
     def update(self, step: int) -> None:
         """Take in the weights after optimiser step number ``step`` (1 = the first)."""
         weight = 1 - min(self.decay, (1 + step) / (10 + step))
-        current = self.model.state_dict()
+        current = {name: local(value) for name, value in self.model.state_dict().items()}
+        average = {name: local(value) for name, value in self.average.items()}
         floating = [name for name, value in current.items() if value.is_floating_point()]
-        torch._foreach_lerp_([self.average[n] for n in floating], [current[n] for n in floating], weight)
+        torch._foreach_lerp_([average[n] for n in floating], [current[n] for n in floating], weight)
         for name in current.keys() - set(floating):
-            self.average[name].copy_(current[name])
+            average[name].copy_(current[name])
 
     @contextmanager
     def applied(self) -> Iterator[None]:
@@ -47,22 +50,11 @@ class Ema:
     @torch.no_grad()
     def _swap(self) -> None:
         for name, value in self.model.state_dict().items():
-            kept = value.clone()
-            value.copy_(self.average[name])
-            self.average[name].copy_(kept)
+            own, average = local(value), local(self.average[name])
+            kept = own.clone()
+            own.copy_(average)
+            average.copy_(kept)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The averaged weights under the model's own names."""
+        """The averaged weights under the model's own names; writing into them continues from others."""
         return self.average
-
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Continue from saved averages.
-
-        Raises:
-            ValueError: if the names are not the model's.
-        """
-        if state.keys() != self.average.keys():
-            odd = sorted(state.keys() ^ self.average.keys())
-            raise ValueError(f"the EMA weights do not fit the model: {len(odd)} names differ, e.g. {odd[:3]}")
-        for name, value in state.items():
-            self.average[name].copy_(value)

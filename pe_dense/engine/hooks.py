@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from pe_dense.engine import distributed as dist
-from pe_dense.engine.checkpoint import BEST, prune, step_path, write_torch
+from pe_dense.engine.checkpoint import BEST, Checkpoint, save_checkpoint
 from pe_dense.engine.ema import Ema
+from pe_dense.engine.parallel import gather_weights
 from pe_dense.engine.run_log import memory_mb, terminal
+from pe_dense.engine.sharded import CheckpointWriter, step_path
 from pe_dense.evaluation import format_results
 
 if TYPE_CHECKING:
@@ -149,31 +151,47 @@ def _console_line(trainer: Trainer, line: Mapping[str, float]) -> str:
 
 
 class CheckpointHook(Hook):
-    """Writes ``checkpoints/step_*.pt`` every ``period`` steps and keeps the newest ``keep_last``."""
+    """Writes ``checkpoints/step_*`` every ``period`` steps and keeps the newest ``keep_last``.
 
-    def __init__(self, period: float, keep_last: int) -> None:
+    Args:
+        period: steps between checkpoints; 0 = only at the end.
+        keep_last: how many stay.
+        background: write behind the training.
+    """
+
+    def __init__(self, period: float, keep_last: int, background: bool = False) -> None:
         self.period = period
         self.keep_last = keep_last
+        self.background = background
+        self._writer: CheckpointWriter | None = None
+
+    def before_train(self, trainer: Trainer) -> None:
+        self._writer = CheckpointWriter(trainer.checkpoint_dir, self.keep_last, self.background)
 
     def after_step(self, trainer: Trainer) -> None:
         if is_due(trainer.step, self.period, trainer.total_steps):
             self.save(trainer)
 
+    def after_train(self, trainer: Trainer) -> None:
+        self.wait()
+
     def save(self, trainer: Trainer) -> None:
         """Write the checkpoint of the present step unless it is already there. Called by every process."""
-        path = step_path(trainer.checkpoint_dir, trainer.step)
-        if dist.broadcast_object(path.exists()):
-            return
-        payload = trainer.state_dict()
-        if dist.is_main():
-            write_torch(payload, path)
-            prune(trainer.checkpoint_dir, self.keep_last)
-            logger.info("checkpoint %s", path)
-        dist.barrier()
+        assert self._writer is not None
+        trainer.heartbeat("saving", trainer.step)
+        facts = {"step": trainer.step, **trainer.facts}
+        written = self._writer.save(trainer.step, trainer.tensors(), trainer.own_state(), facts)
+        if written and dist.is_main():
+            logger.info("checkpoint %s", step_path(trainer.checkpoint_dir, trainer.step))
+
+    def wait(self) -> None:
+        """Until nothing is being written in the background."""
+        if self._writer is not None:
+            self._writer.wait()
 
 
 class EvalHook(Hook):
-    """Evaluates every ``period`` steps and at the end, and keeps the weights of the best result in ``best.pt``.
+    """Evaluates every ``period`` steps and at the end, and keeps the best weights in ``best.safetensors``.
 
     Args:
         evaluate: evaluates the trainer's present weights and returns flat results, or None if a signal cut it short.
@@ -198,6 +216,7 @@ class EvalHook(Hook):
     def after_step(self, trainer: Trainer) -> None:
         if not is_due(trainer.step, self.period, trainer.total_steps):
             return
+        trainer.heartbeat("evaluating", trainer.step)
         results = self.evaluate(trainer)
         if results is None:
             return
@@ -212,18 +231,21 @@ class EvalHook(Hook):
     def _keep_best(self, trainer: Trainer, results: Mapping[str, float]) -> None:
         if self.best_metric not in results:
             logger.warning(
-                'train.best_metric "%s" is not among the results (%s): best.pt is not written',
-                self.best_metric, ", ".join(k for k in results if "/AP-" not in k),
+                'train.best_metric "%s" is not among the results (%s): %s is not written',
+                self.best_metric, ", ".join(k for k in results if "/AP-" not in k), BEST,
             )  # fmt: skip
         value = _rankable(results.get(self.best_metric))
         if value <= self.best:
             return
         self.best = value
-        payload = trainer.state_dict()
+        weights = gather_weights(trainer.model.state_dict() if trainer.ema is None else trainer.ema.state_dict())
         if dist.is_main():
-            # for prediction and init_from: without what only a continuation needs, a third of the size
-            payload.update(optimizer=None, rng=None, hooks={}, metrics=dict(results))
-            write_torch(payload, trainer.checkpoint_dir / BEST)
+            facts = trainer.facts
+            save_checkpoint(
+                Checkpoint(
+                    trainer.checkpoint_dir / BEST, weights, trainer.step, facts["config"], facts["categories"], results
+                )
+            )
             logger.info("best so far: %s %.3f", self.best_metric, value)
         dist.barrier()
 

@@ -16,6 +16,7 @@ from torch import nn
 
 from pe_dense.engine import distributed as dist
 from pe_dense.engine.config_diff import changed_keys, describe_changes, flat_config
+from pe_dense.engine.parallel import is_sharded
 from pe_dense.engine.rng import rng_shield
 from pe_dense.engine.run_directory import RunDirectoryError
 from pe_dense.engine.run_log import json_numbers
@@ -143,6 +144,7 @@ def _predict(
     evaluator.reset()
     started = reported = time.perf_counter()
     images = 0
+    spare = _spare_batches(model, loader)
     for batch in loader:
         evaluator.process(batch, model([to_device(sample, device) for sample in batch]))
         images += len(batch)
@@ -152,9 +154,22 @@ def _predict(
         if time.perf_counter() - reported > _REPORT_SECONDS:
             reported = time.perf_counter()
             logger.info("evaluated %d images, %.3f s/image", images, (reported - started) / images)
+    for _ in range(spare):
+        model([to_device(sample, device) for sample in batch])
     seconds = time.perf_counter() - started
     logger.info("predicted %d images in %.1f s (%.3f s/image)", images, seconds, seconds / max(1, images))
     return True
+
+
+def _spare_batches(model: nn.Module, loader: Iterable[list[dict[str, Any]]]) -> int:
+    """Passes that this process has to make besides its own: a sharded model needs all processes for each."""
+    if not is_sharded(model):
+        return 0
+    own = len(loader)  # type: ignore[arg-type]  # a test loader has a length
+    most = int(dist.max_over_processes([float(own)])[0])
+    if most and not own:
+        raise ValueError("fewer test images than processes: a sharded model cannot be evaluated on them")
+    return most - own
 
 
 def _eager() -> contextlib.AbstractContextManager[Any]:

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: end after the current step instead of in the middle of it."""
+"""Ctrl-C, SIGTERM and SIGUSR2: end after the current step instead of in the middle of it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ logger = logging.getLogger(__name__)
 
 
 class RunInterrupted(SystemExit):
-    """The run was asked to end and has saved itself; as an exit code 130 (Ctrl-C) or 143 (SIGTERM)."""
+    """The run was asked to end and has saved itself; as an exit code 130 (Ctrl-C), 143 (SIGTERM) or 140 (SIGUSR2)."""
 
     def __init__(self, signum: int, message: str) -> None:
         super().__init__(128 + signum)
@@ -23,7 +23,9 @@ class RunInterrupted(SystemExit):
 
 
 class StopSignal:
-    """While active, the first SIGINT or SIGTERM only sets :attr:`received`; a second Ctrl-C interrupts at once.
+    """While active, the first SIGINT, SIGTERM or SIGUSR2 only sets :attr:`received`; a second Ctrl-C interrupts.
+
+    SIGUSR2 is what SLURM sends, by submitit's wish, before it takes the node away.
 
     Outside the main thread, where Python allows no handlers, it does nothing.
 
@@ -38,7 +40,7 @@ class StopSignal:
 
     def __enter__(self) -> StopSignal:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):
                 self._previous[number] = signal.signal(number, self._handle)
         return self
 

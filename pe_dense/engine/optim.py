@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 @dataclass
@@ -163,3 +163,37 @@ class SGD:
         """The optimiser over the trainable parameters of ``model``."""
         rules = ParameterGroups(self.weight_decay, self.layer_decay, self.decay_everything, self.lr_multipliers)
         return torch.optim.SGD(rules(model, self.lr), lr=self.lr, momentum=self.momentum, nesterov=self.nesterov)
+
+
+def optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """What an optimiser remembers, as ``optimizer.<parameter name>.<what>``."""
+    return {
+        f"optimizer.{name}.{what}": value
+        for name, parameter in model.named_parameters()
+        for what, value in optimizer.state.get(parameter, {}).items()
+        if isinstance(value, Tensor)
+    }
+
+
+def prepare_optimizer(
+    model: nn.Module, optimizer: torch.optim.Optimizer, shapes: Mapping[str, tuple[tuple[int, ...], torch.dtype]]
+) -> None:
+    """Give the optimiser memories to load into.
+
+    Args:
+        model: whose parameters it trains; those that are sharded get sharded memories.
+        optimizer: fresh.
+        shapes: whole shape and type of every tensor of a checkpoint, by the names of :func:`optimizer_tensors`.
+    """
+    parameters = dict(model.named_parameters())
+    fused = {id(p): group.get("fused") or group.get("capturable") for group in optimizer.param_groups
+             for p in group["params"]}  # fmt: skip
+    for key, (shape, dtype) in shapes.items():
+        name, _, what = key.removeprefix("optimizer.").rpartition(".")
+        if not key.startswith("optimizer.") or id(parameters.get(name)) not in fused:
+            continue
+        parameter = parameters[name]
+        device = parameter.device if fused[id(parameter)] else torch.device("cpu")
+        like_it = tuple(parameter.shape) == shape
+        memory = torch.zeros_like(parameter.data) if like_it else torch.zeros(shape, dtype=dtype, device=device)
+        optimizer.state[parameter][what] = memory

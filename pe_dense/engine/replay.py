@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pe_dense.engine.checkpoint import CheckpointError, write_torch
 from pe_dense.engine.rng import RngState
+from pe_dense.engine.sharded import CheckpointError, reason, write_error, write_plain
 from pe_dense.structures import Instances
 
 FORMAT = "pe_dense-replay/1"
@@ -25,9 +25,20 @@ class NonFiniteLossError(ArithmeticError):
 def save_replay(
     path: str | Path, step: int, batch: Sequence[Mapping[str, Any]], rng: RngState, weights: Mapping[str, Tensor]
 ) -> None:
-    """Write the batch, the weights before the step and the generators' state before the step."""
+    """Write the batch, the weights before the step and the generators' state before the step.
+
+    Raises:
+        CheckpointWriteError: if it cannot be written.
+    """
+    path = Path(path)
     plain = [{key: _to_plain(value) for key, value in sample.items()} for sample in batch]
-    write_torch({"format": FORMAT, "step": step, "batch": plain, "rng": rng, "model": dict(weights)}, path)
+    content = {"format": FORMAT, "step": step, "batch": plain, "rng": rng, "model": dict(weights)}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_plain(content, path)
+    except (OSError, RuntimeError) as error:  # torch.save turns a full disk into a RuntimeError
+        path.unlink(missing_ok=True)
+        raise write_error(path, reason(error)) from error
 
 
 def load_replay(path: str | Path) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,11 +12,13 @@ from omegaconf import DictConfig
 
 from pe_dense.config import from_yaml
 from pe_dense.engine import distributed as dist
-from pe_dense.engine.checkpoint import CheckpointError, latest_checkpoint, load_checkpoint
+from pe_dense.engine.checkpoint import CheckpointError, check_fits, latest_checkpoint
 from pe_dense.engine.config_diff import changed_keys, describe_changes, flat_config
 from pe_dense.engine.hooks import named_hooks
+from pe_dense.engine.optim import prepare_optimizer
 from pe_dense.engine.rng import seed_all, set_rng_state
 from pe_dense.engine.run_directory import RunDirectoryError
+from pe_dense.engine.sharded import load_tensors, read_facts, read_own, tensor_shapes
 from pe_dense.structures import Categories
 
 if TYPE_CHECKING:
@@ -31,8 +32,9 @@ COMPARED = ("model", "dataloader", "evaluator", "optimizer", "lr_schedule", "tra
 HARMLESS_KEYS = frozenset(
     f"train.{key}"
     for key in (
-        "output_dir", "device", "compile", "deterministic", "num_threads", "overwrite", "init_from",
-        "log_period", "eval_period", "eval_steps", "checkpoint_period", "checkpoint_steps", "keep_last", "best_metric",
+        "output_dir", "device", "compile", "deterministic", "num_threads", "overwrite", "init_from", "parallel",
+        "reshard", "async_checkpoint", "log_period", "eval_period", "eval_steps", "checkpoint_period",
+        "checkpoint_steps", "keep_last", "best_metric",
     )
 )  # fmt: skip
 """Settings that may change when a run is resumed, because the weights it arrives at do not depend on them (apart from
@@ -48,8 +50,8 @@ class ResumePoint:
     """The checkpoint that a run continues from.
 
     Attributes:
-        path: its file.
-        saved: its content.
+        path: its folder.
+        saved: what it holds besides tensors and the processes' own data.
     """
 
     path: Path
@@ -65,26 +67,36 @@ def find_resume_point(output_dir: Path, cfg: DictConfig) -> ResumePoint | None:
     """
     path = dist.broadcast_object(latest_checkpoint(output_dir / "checkpoints") if dist.is_main() else None)
     if path is None:
-        logger.warning("no checkpoint in %s: nothing to resume, starting a new run from step 0", output_dir)
+        if dist.is_main():
+            logger.warning("no checkpoint in %s: nothing to resume, starting a new run from step 0", output_dir)
         return None
-    point = ResumePoint(path, load_checkpoint(path))
+    point = ResumePoint(path, read_facts(path))
     check_same_config(point.saved["config"], cfg, path)
     return point
 
 
-def restore(trainer: Trainer, saved: Mapping[str, Any]) -> None:
-    """Bring everything but the weights to the checkpoint's state."""
-    trainer.optimizer.load_state_dict(saved["optimizer"])
+def restore(trainer: Trainer, point: ResumePoint) -> None:
+    """Bring a trainer whose parts are fresh to the checkpoint's state. Called by every process.
+
+    Raises:
+        CheckpointError: if the weights do not fit the model.
+    """
+    saved = point.saved
+    shapes = tensor_shapes(point.path)
+    found = {name.removeprefix("model."): s for name, (s, _) in shapes.items() if name.startswith("model.")}
+    check_fits({name: tuple(t.shape) for name, t in trainer.model.state_dict().items()}, found, point.path)
+    prepare_optimizer(trainer.model, trainer.optimizer, shapes)
+    load_tensors(point.path, trainer.tensors())
     trainer.step = saved["step"]
-    if trainer.ema is not None:
-        trainer.ema.load_state_dict(saved["ema"])
+    same_group = saved["world_size"] == dist.world_size()
+    own = read_own(point.path, dist.rank() if same_group else 0)
     hooks = named_hooks(trainer.hooks)
-    for name in hooks.keys() & saved["hooks"].keys():
-        hooks[name].load_state_dict(saved["hooks"][name])
-    if unknown := sorted(name for name, state in saved["hooks"].items() if state and name not in hooks):
+    for name in hooks.keys() & own["hooks"].keys():
+        hooks[name].load_state_dict(own["hooks"][name])
+    if unknown := sorted(name for name, state in own["hooks"].items() if state and name not in hooks):
         logger.warning("the checkpoint holds the state of hooks that are not there now: %s", ", ".join(unknown))
-    if saved["world_size"] == dist.world_size():
-        set_rng_state(saved["rng"][dist.rank()])
+    if same_group:
+        set_rng_state(own["rng"])
     else:
         seed_all(trainer.settings.seed + trainer.step + dist.rank())
         logger.warning(

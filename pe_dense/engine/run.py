@@ -5,9 +5,8 @@ from __future__ import annotations
 import copy
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from omegaconf import DictConfig
@@ -78,7 +77,7 @@ def evaluate(
 
     Args:
         cfg: ``model``, ``dataloader.test``, ``evaluator`` and ``train`` (device, precision, output_dir).
-        checkpoint: which one; None takes ``best.pt``, else the newest, of ``train.output_dir``, else
+        checkpoint: which one; None takes ``best.safetensors``, else the newest, of ``train.output_dir``, else
             ``train.init_from``, else the model as the config builds it.
         output: folder for the evaluator's files; None = ``inference/`` in ``train.output_dir``.
 
@@ -110,9 +109,9 @@ def evaluate(
     return results
 
 
-def config_of_checkpoint(saved: Mapping[str, Any]) -> DictConfig:
+def config_of_checkpoint(saved: ckpt.Checkpoint) -> DictConfig:
     """The config a checkpoint was trained with."""
-    return from_yaml(saved["config"], origin="config of the checkpoint")
+    return from_yaml(saved.config, origin=f"config in {saved.path}")
 
 
 def _prepare(cfg: DictConfig) -> tuple[DictConfig, TrainSettings, torch.device]:
@@ -164,8 +163,8 @@ def _evaluated_model(
         check_num_classes(cfg, model, categories)
         return model, None
     saved = ckpt.load_checkpoint(path)
-    ckpt.check_categories(saved.get("categories"), categories, str(path), "dataloader.test")
+    ckpt.check_categories(saved.categories, categories, str(path), "dataloader.test")
     model = instantiate(without_pretrained(cfg).model)
-    ckpt.load_weights(model, ckpt.inference_weights(saved), path)
-    logger.info("evaluating %s (step %d)", path, saved["step"])
-    return model, saved["step"]
+    ckpt.load_weights(model, saved)
+    logger.info("evaluating %s (step %d)", path, saved.step)
+    return model, saved.step

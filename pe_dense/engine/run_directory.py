@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +11,8 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from pe_dense.config import save_config
-from pe_dense.engine.checkpoint import BEST, list_checkpoints
+from pe_dense.engine.checkpoint import BEST
+from pe_dense.engine.sharded import list_checkpoints
 
 OUTPUT_KEY = "train.output_dir"
 """What a message calls the run directory."""
@@ -89,10 +91,14 @@ def start_run(output_dir: Path, cfg: DictConfig, fresh: bool, overwrite: bool) -
     checkpoints = output_dir / "checkpoints"
     stale = list(output_dir.glob("tensorboard/events.*")) if fresh else []
     if fresh and overwrite:
-        stale += [*list_checkpoints(checkpoints), checkpoints / BEST, *checkpoints.glob("*.pt.tmp")]
-        stale += [*output_dir.glob("nonfinite_step_*.pt"), output_dir / "log.txt"]
+        stale += [*list_checkpoints(checkpoints), checkpoints / BEST, *checkpoints.glob("*.tmp")]
+        stale += [*output_dir.glob("nonfinite_step_*.pt"), *output_dir.glob("heartbeats/*")]
+        stale.append(output_dir / "log.txt")
     with writing_to(output_dir):
         output_dir.mkdir(parents=True, exist_ok=True)
         for path in stale:
-            path.unlink(missing_ok=True)
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
         save_config(cfg, output_dir / "config.yaml")

@@ -29,11 +29,17 @@ class TrainSettings:
         eval_steps: optimiser steps between evaluations, instead of ``eval_period``.
         checkpoint_period: epochs between checkpoints; 0 = only at the end.
         checkpoint_steps: optimiser steps between checkpoints, instead of ``checkpoint_period``.
-        keep_last: how many of the newest checkpoints stay; ``best.pt`` is not counted.
-        best_metric: result of the evaluator (higher is better) that decides about ``best.pt``.
+        keep_last: how many of the newest checkpoints stay; ``best.safetensors`` is not counted.
+        best_metric: result of the evaluator (higher is better) that decides about ``best.safetensors``.
         log_period: steps between log lines.
         init_from: a checkpoint whose weights (EMA when it has them) start this new run.
+        parallel: how several processes share the work: "ddp" (a whole model in each) or "fsdp" (each holds a part of
+            the weights, gradients and optimiser state; with bf16 the weights travel in bf16).
+        reshard: with "fsdp", free a block's gathered weights between forward and backward (less memory, more
+            traffic).
+        async_checkpoint: write checkpoints behind the training; the tensors are copied to the host first.
         compile: ``torch.compile`` the backbone (the whole model when it has none); heads have data-dependent shapes.
+            With "fsdp" each block is compiled.
         deterministic: ask PyTorch for deterministic kernels on the GPU; on the CPU they always are.
         num_threads: CPU threads of each process; None = PyTorch's choice.
         overwrite: a new run may delete an earlier run in ``output_dir``.
@@ -59,6 +65,9 @@ class TrainSettings:
     best_metric: str = "bbox/AP"
     log_period: int = 20
     init_from: str | None = None
+    parallel: str = "ddp"
+    reshard: bool = True
+    async_checkpoint: bool = False
     compile: bool = False
     deterministic: bool = False
     num_threads: int | None = None
@@ -72,6 +81,8 @@ class TrainSettings:
             )
         if self.precision not in ("fp32", "bf16"):
             raise ValueError(f'train.precision must be "fp32" or "bf16", it is "{self.precision}"')
+        if self.parallel not in ("ddp", "fsdp"):
+            raise ValueError(f'train.parallel must be "ddp" or "fsdp", it is "{self.parallel}"')
         for key in ("epochs", "clip_norm"):
             value = getattr(self, key)
             if value is not None and not value > 0:

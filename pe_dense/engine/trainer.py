@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import math
+import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
@@ -14,14 +14,17 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 from torch.nn.parallel import DistributedDataParallel
-from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+from torch.nn.utils import clip_grads_with_norm_
 
 from pe_dense.engine import distributed as dist
-from pe_dense.engine.checkpoint import FORMAT
 from pe_dense.engine.ema import Ema
+from pe_dense.engine.heartbeat import Heartbeat
 from pe_dense.engine.hooks import CheckpointHook, Hook, named_hooks
 from pe_dense.engine.interrupt import RunInterrupted, StopSignal
+from pe_dense.engine.optim import optimizer_tensors
+from pe_dense.engine.parallel import gather_weights, gradient_norm, is_sharded, replicate
 from pe_dense.engine.replay import NonFiniteLossError, image_ids, save_replay
 from pe_dense.engine.rng import RngState, get_rng_state, rng_shield
 from pe_dense.engine.run_log import RunWriter
@@ -85,7 +88,7 @@ class Trainer:
         self.settings, self.model, self.optimizer, self.multiplier = settings, model, optimizer, multiplier
         self.loader, self.device, self.ema, self.writer = loader, device, ema, writer
         self.hooks, self.facts = list(hooks), dict(facts or {})
-        self.parallel = _in_parallel(model, device)
+        self.parallel = model if is_sharded(model) else replicate(model, device, settings.accumulate == 1)
         self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
         for group in optimizer.param_groups:
             group.setdefault("initial_lr", group["lr"])
@@ -93,6 +96,7 @@ class Trainer:
         self.total_steps = settings.total_steps(loader.steps_per_epoch)
         self.checkpoint_dir = Path(settings.output_dir) / "checkpoints"
         self.stop = StopSignal()
+        self.heartbeat = Heartbeat(settings.output_dir, self.total_steps)
         self.values: dict[str, float] = {}
         self.results: dict[str, float] = {}
         self.loss_names: list[str] = []
@@ -115,6 +119,20 @@ class Trainer:
             RunInterrupted: after SIGINT or SIGTERM, with a checkpoint saved.
         """
         self.model.train()
+        try:
+            self._loop()
+        except RunInterrupted:
+            self.heartbeat("stopped", self.step)
+            raise
+        except BaseException as error:
+            self.heartbeat("failed", self.step)
+            if dist.world_size() > 1:
+                who = f"process {dist.rank()} of {dist.world_size()} on {socket.gethostname()}"
+                logger.error("%s failed after step %d: %s: %s", who, self.step, type(error).__name__, error)
+            raise
+        self.heartbeat("done", self.step)
+
+    def _loop(self) -> None:
         with self.stop, ExitStack() as ending:
             for hook in reversed(self.hooks):  # all of them are called, in order, even if one of them fails
                 ending.callback(hook.after_train, self)
@@ -129,6 +147,7 @@ class Trainer:
                 stop = self.train_step(batch)
                 self.values["data_time"] = data_time
                 self.values["step_time"] = time.perf_counter() - started
+                self.heartbeat("training", self.step, self.values["step_time"])
                 for hook in self.hooks:
                     hook.after_step(self)
                 if stop or (self.stop.received and dist.world_size() == 1):
@@ -140,7 +159,7 @@ class Trainer:
             group["lr"] = group["initial_lr"] * self.multiplier(self.step)
         rng = get_rng_state()
         losses = self._backward(batch)
-        norm = get_total_norm([p.grad for p in self.parameters if p.grad is not None])
+        norm = gradient_norm(self.parameters)
         numbers = torch.stack([*losses.values(), norm.to(self.device)]).tolist()  # the step's only host sync
         terms = dict(zip(losses, numbers))
         self.values = {"loss": sum(terms.values()), **terms, "grad_norm": numbers[-1]}
@@ -164,10 +183,12 @@ class Trainer:
                 f"train.accumulate is {parts} but this process has only {len(batch)} images per step: "
                 f"lower it or raise dataloader.train.batch_size"
             )
+        # gradients are averaged over processes, whose shares of the batch may differ by an image
+        weight = len(batch) * dist.world_size() / self.loader.batch_size
         bounds = [len(batch) * i // parts for i in range(parts + 1)]
         means: dict[str, Tensor] = {}
         for first, last in pairwise(bounds):
-            share = (last - first) / len(batch)
+            share = weight * (last - first) / len(batch)
             with self._sync_gradients(last == len(batch)):
                 with autocast(self.device, self.settings.precision):
                     losses: dict[str, Tensor] = self.parallel(batch[first:last])
@@ -179,6 +200,8 @@ class Trainer:
 
     def _sync_gradients(self, now: bool) -> AbstractContextManager[None]:
         """Between processes, gradients are averaged only once per step."""
+        if isinstance(self.parallel, FSDPModule):
+            self.parallel.set_requires_gradient_sync(now)
         if isinstance(self.parallel, DistributedDataParallel) and not now:
             return self.parallel.no_sync()
         return nullcontext()
@@ -187,9 +210,12 @@ class Trainer:
         report = None
         # the averaged gradient is bad in every process: the loss, if it is bad too, tells in which one it began
         innocent = dist.gather_objects(math.isfinite(self.values["loss"]))
-        if not innocent[dist.rank()] or all(innocent):
+        weights: Mapping[str, Tensor] = self.model.state_dict()
+        if is_sharded(self.model):  # the main process alone can hold all of them
+            weights = gather_weights(weights)
+        if not innocent[dist.rank()] or all(innocent) or (is_sharded(self.model) and dist.is_main()):
             path = Path(self.settings.output_dir) / f"nonfinite_step_{self.step + 1:08d}_rank{dist.rank()}.pt"
-            save_replay(path, self.step + 1, batch, rng, self.model.state_dict())
+            save_replay(path, self.step + 1, batch, rng, weights)
             terms = ", ".join(f"{k} = {v:g}" for k, v in self.values.items())
             report = (
                 f"the loss or gradient of step {self.step + 1} is not finite ({terms}; images {image_ids(batch)}); "
@@ -202,22 +228,24 @@ class Trainer:
         saver = next((hook for hook in self.hooks if isinstance(hook, CheckpointHook)), None)
         if saver is not None:
             saver.save(self)
+            saver.wait()
         message = f"stopped after step {self.step} of {self.total_steps}; continue with --resume"
         if dist.is_main():
             logger.warning("%s", message)
         raise RunInterrupted(number, message)
 
-    def state_dict(self) -> dict[str, Any]:
-        """All of a checkpoint. Called by every process, as the generators' states of all are gathered."""
+    def tensors(self) -> dict[str, Tensor]:
+        """Weights, their average and the optimiser's averages by name; sharded where the model is."""
+        found = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        if self.ema is not None:
+            found.update({f"ema.{name}": value for name, value in self.ema.state_dict().items()})
+        return found | optimizer_tensors(self.model, self.optimizer)
+
+    def own_state(self) -> dict[str, Any]:
+        """What an exact continuation needs of this process alone."""
         return {
-            "format": FORMAT,
-            "model": dict(self.model.state_dict()),
-            "ema": self.ema.state_dict() if self.ema is not None else None,
-            "optimizer": self.optimizer.state_dict(),
-            "step": self.step,
-            "rng": dist.gather_objects(get_rng_state()),
+            "rng": get_rng_state(),
             "hooks": {name: hook.state_dict() for name, hook in named_hooks(self.hooks).items()},
-            **self.facts,
         }
 
 
@@ -229,13 +257,3 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any
 def to_device(sample: Sample, device: torch.device) -> Sample:
     """A shallow copy whose tensors and :class:`Instances` are on ``device``."""
     return {k: v.to(device, non_blocking=True) if hasattr(v, "to") else v for k, v in sample.items()}
-
-
-def _in_parallel(model: nn.Module, device: torch.device) -> nn.Module:
-    if dist.world_size() == 1:
-        return model
-    # buffers are constants here; the argument that says so got another name in later versions of PyTorch
-    known = inspect.signature(DistributedDataParallel).parameters
-    name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
-    options: dict[str, Any] = {name: False, "gradient_as_bucket_view": True}
-    return DistributedDataParallel(model, device_ids=[device.index] if device.type == "cuda" else None, **options)

@@ -20,9 +20,9 @@ from omegaconf import DictConfig
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 
 from pe_dense.config import freeze_constants, load_config, save_config
-from pe_dense.engine.checkpoint import step_path
 from pe_dense.engine.resume import check_same_config
 from pe_dense.engine.run_directory import check_writable
+from pe_dense.engine.sharded import step_path
 from pe_dense.launch.cluster_run import ClusterRun
 from pe_dense.launch.job_files import JobFiles, JobRecord
 from pe_dense.launch.messages import user_message

@@ -22,7 +22,7 @@ class ConvNorm(nn.Conv2d):
         self.init_weights()
 
     def init_weights(self) -> None:
-        """See :func:`pe_dense.layers.initialization.initialize`."""
+        """See :func:`pe_dense.engine.initialization.initialize`."""
         nn.init.kaiming_normal_(self.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x: Tensor) -> Tensor:

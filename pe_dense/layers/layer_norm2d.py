@@ -22,7 +22,7 @@ class LayerNorm2d(nn.Module):
         self.eps = eps
 
     def init_weights(self) -> None:
-        """See :func:`pe_dense.layers.initialization.initialize`."""
+        """See :func:`pe_dense.engine.initialization.initialize`."""
         nn.init.ones_(self.weight)
         nn.init.zeros_(self.bias)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import nn
 
 from pe_dense.config import apply_overrides, instantiate, load_config
-from pe_dense.engine.checkpoint import inference_weights, load_checkpoint, load_weights
+from pe_dense.engine.checkpoint import load_checkpoint, load_weights
 from pe_dense.engine.run import config_of_checkpoint, without_pretrained
 from pe_dense.evaluation.json_file import read_json
 from pe_dense.prediction.predictor import Predictor, find_checkpoint
@@ -60,9 +60,9 @@ def load_predictor(
         model = instantiate(cfg.model)
     else:
         model = instantiate(without_pretrained(cfg).model)
-        load_weights(model, inference_weights(saved), checkpoint)
-        logger.info("predicting with %s (step %d)", checkpoint, saved["step"])
-        categories = Categories.from_json(saved["categories"]) if saved["categories"] is not None else None
+        load_weights(model, saved)
+        logger.info("predicting with %s (step %d)", checkpoint, saved.step)
+        categories = Categories.from_json(saved.categories) if saved.categories is not None else None
     if class_names is not None:
         categories = _read_categories(class_names)
     transforms = instantiate(cfg.dataloader.test.transforms)

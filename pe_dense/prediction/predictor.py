@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from pe_dense.config import instantiate
 from pe_dense.data import Transform, read_image, transform_image
 from pe_dense.data.image_io import planes
-from pe_dense.engine.checkpoint import BEST, inference_weights, latest_checkpoint, load_checkpoint, load_weights
+from pe_dense.engine.checkpoint import BEST, latest_checkpoint, load_checkpoint, load_weights
 from pe_dense.engine.run import config_of_checkpoint, without_pretrained
 from pe_dense.engine.settings import pick_device
+from pe_dense.engine.sharded import RUN
 from pe_dense.engine.trainer import autocast
 from pe_dense.structures import Categories, Instances
 
@@ -74,8 +75,8 @@ class Predictor:
         saved = load_checkpoint(path)
         cfg = without_pretrained(config_of_checkpoint(saved))
         model = instantiate(cfg.model)
-        load_weights(model, inference_weights(saved), path)
-        categories = Categories.from_json(saved["categories"]) if saved["categories"] is not None else None
+        load_weights(model, saved)
+        categories = Categories.from_json(saved.categories) if saved.categories is not None else None
         transforms = instantiate(cfg.dataloader.test.transforms)
         return cls(model, transforms, categories, device, score_threshold, cfg.train.get("precision", "fp32"))
 
@@ -116,17 +117,17 @@ class Predictor:
 
 
 def find_checkpoint(path: str | Path) -> Path:
-    """The checkpoint that a user means: the file itself, or of a run's folder ``best.pt``, else the newest.
+    """The checkpoint that a user means: itself, or of a run's folder ``best.safetensors``, else the newest.
 
     Args:
-        path: a checkpoint file, the output folder of a run, or its ``checkpoints`` folder.
+        path: a checkpoint (file or ``step_*`` folder), the output folder of a run, or its ``checkpoints`` folder.
 
     Raises:
         FileNotFoundError: if a folder holds no checkpoint.
         CheckpointError: if all checkpoints of a folder are damaged.
     """
     path = Path(path)
-    if not path.is_dir():
+    if not path.is_dir() or (path / RUN).exists():
         return path
     for folder in (path / "checkpoints", path):
         if (folder / BEST).is_file():

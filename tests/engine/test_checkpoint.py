@@ -1,106 +1,118 @@
-"""Checkpoint files: whole or not at all, never code."""
+"""Weights with what is needed to use them: whole or not at all, never code."""
 
 import errno
-import io
 import pickle
-from collections.abc import Mapping
+import resource
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 from toy_run import make_config
 
+from pe_dense.engine import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint, sharded, train
 from pe_dense.engine import checkpoint as ckpt
-from pe_dense.engine import train
+from pe_dense.engine.sharded import CheckpointWriteError, CheckpointWriter, read_tensors, step_path
 from pe_dense.launch import user_message
 from pe_dense.structures import Categories
 
-
-def payload(step: int = 1) -> dict[str, Any]:
-    return {"format": ckpt.FORMAT, "model": {"weight": torch.full((64, 64), float(step))}, "ema": None, "step": step}
+CLASSES = [{"id": 3, "name": "Tür"}, {"id": 7, "name": "dog"}]
 
 
-def test_round_trip_order_and_pruning(tmp_path: Path) -> None:
-    for step in (2, 10, 9):
-        ckpt.write_torch(payload(step), ckpt.step_path(tmp_path, step))
-    (tmp_path / "step_00000011.pt.tmp").write_bytes(b"of a killed process")
-    ckpt.write_torch(payload(), tmp_path / ckpt.BEST)
-    assert ckpt.latest_checkpoint(tmp_path) == tmp_path / "step_00000010.pt"
-    ckpt.prune(tmp_path, keep_last=2)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["best.pt", "step_00000009.pt", "step_00000010.pt"]
-    assert ckpt.load_checkpoint(tmp_path / "step_00000010.pt")["step"] == 10
+def example(path: Path, step: int = 5) -> Checkpoint:
+    return Checkpoint(path, {"weight": torch.full((4, 3), float(step))}, step, "a: 1\n", CLASSES, {"bbox/AP": 41.5})
+
+
+def write_step(folder: Path, step: int, ema: bool = False) -> Path:
+    tensors = {"model.weight": torch.full((4, 3), float(step)), "optimizer.weight.step": torch.tensor(1.0)}
+    if ema:
+        tensors["ema.weight"] = torch.full((4, 3), 0.5)
+    facts = {"step": step, "config": "a: 1\n", "categories": CLASSES}
+    CheckpointWriter(folder, 9).save(step, tensors, {}, facts)
+    return step_path(folder, step)
+
+
+def test_file_round_trip(tmp_path: Path) -> None:
+    saved = example(tmp_path / "new" / "best.safetensors")
+    save_checkpoint(saved)
+    loaded = load_checkpoint(saved.path)
+    assert torch.equal(loaded.weights["weight"], saved.weights["weight"])
+    assert (loaded.step, loaded.config, loaded.categories, loaded.metrics) == (5, "a: 1\n", CLASSES, {"bbox/AP": 41.5})
+    assert [p.name for p in saved.path.parent.iterdir()] == ["best.safetensors"]
+
+
+@pytest.mark.parametrize("ema", [False, True])
+def test_folder_of_a_run(tmp_path: Path, ema: bool) -> None:
+    loaded = load_checkpoint(write_step(tmp_path, 7, ema))
+    assert torch.equal(loaded.weights["weight"], torch.full((4, 3), 0.5 if ema else 7.0))
+    assert (loaded.step, loaded.config, loaded.categories) == (7, "a: 1\n", CLASSES)
+
+
+def test_damaged_newest_falls_back(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    old, new = (write_step(tmp_path, step) for step in (1, 2))
+    assert ckpt.latest_checkpoint(tmp_path) == new
+    (new / sharded.MARKER).unlink()
+    assert ckpt.latest_checkpoint(tmp_path) == old
+    assert f"checkpoint {new} has no COMPLETE marker" in caplog.text
+    assert "falling back" in caplog.text
+    (old / "run.pt").write_bytes(b"")
+    with pytest.raises(CheckpointError, match="all 2 checkpoints"):
+        ckpt.latest_checkpoint(tmp_path)
     assert ckpt.latest_checkpoint(tmp_path / "nowhere") is None
 
 
-@pytest.mark.parametrize("damage", ["truncated", "flipped bit", "empty"])
-def test_damaged_newest_falls_back(tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: str) -> None:
-    for step in (1, 2):
-        ckpt.write_torch(payload(step), ckpt.step_path(tmp_path, step))
-    newest = ckpt.step_path(tmp_path, 2)
-    content = bytearray(newest.read_bytes())
-    content[len(content) // 2] ^= 1
-    newest.write_bytes({"truncated": content[: len(content) // 2], "flipped bit": content, "empty": b""}[damage])
-    assert ckpt.latest_checkpoint(tmp_path) == ckpt.step_path(tmp_path, 1)
-    assert f"checkpoint {newest} is damaged" in caplog.text
-    assert "falling back" in caplog.text
-    ckpt.step_path(tmp_path, 1).write_bytes(b"")
-    with pytest.raises(ckpt.CheckpointError, match="all 2 checkpoints"):
-        ckpt.latest_checkpoint(tmp_path)
-
-
 def test_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = ckpt.step_path(tmp_path, 1)
-    ckpt.write_torch(payload(1), path)
+    path = tmp_path / "best.safetensors"
+    save_checkpoint(example(path, 1))
 
-    def full(value: Mapping[str, Any], file: Any) -> None:
-        file.write(b"half of it")
+    def full(weights: Any, file: Path, metadata: Any) -> None:
+        file.write_bytes(b"half of it")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(
-        ckpt.CheckpointWriteError, match=r"step_00000001.*No space left.*free some space or set train\."
-    ):
-        ckpt.write_torch(payload(2), path)
-    monkeypatch.undo()
+    monkeypatch.setattr(ckpt, "save_file", full)
+    with pytest.raises(CheckpointWriteError, match=r"best\.safetensors.*No space left.*free some space or set train\."):
+        save_checkpoint(example(path, 2))
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
-    assert ckpt.load_checkpoint(path)["step"] == 1
+    assert load_checkpoint(path).step == 1
+
+
+def test_full_disk_as_the_library_reports_it(tmp_path: Path) -> None:
+    """With a real limit of the operating system."""
+    saved = Checkpoint(tmp_path / "x.safetensors", {"weight": torch.zeros(1 << 18)}, 1, "", None, {})
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, limits[1]))
+    try:
+        with pytest.raises(CheckpointWriteError, match=r"could not write .*x\.safetensors .*File too large"):
+            save_checkpoint(saved)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_disk_that_fills_up_during_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One clear error, the checkpoint before is whole, and the run goes on from it as if nothing had happened."""
     whole, full = make_config(tmp_path / "whole"), make_config(tmp_path / "full")
     train(whole)
-    save, writes = torch.save, []
+    save, writes = sharded.dcp.save, []
 
-    def limited(value: Mapping[str, Any], file: Any) -> None:
-        if "optimizer" in value and value["optimizer"] is not None and not isinstance(file, io.BytesIO):
-            writes.append(value["step"])
-            if value["step"] == 6:
-                file.write(b"half of it")
-                raise OSError(errno.ENOSPC, "No space left on device")
-        save(value, file)
+    def limited(*args: Any, **kwargs: Any) -> Any:
+        writes.append(kwargs["storage_writer"].checkpoint_id.name)
+        if len(writes) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return save(*args, **kwargs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(torch, "save", limited)
-        with pytest.raises(ckpt.CheckpointWriteError, match=r"step_00000006\.pt .*No space left.*--resume") as caught:
+        patch.setattr(sharded.dcp, "save", limited)
+        with pytest.raises(CheckpointWriteError, match=r"step_00000006 .*No space left.*--resume") as caught:
             train(full)
     assert user_message(caught.value) is not None  # what the tool shows: no traceback
-    assert writes == [3, 6]
-    folder = tmp_path / "full" / "checkpoints"
-    assert sorted(p.name for p in folder.iterdir()) == ["step_00000003.pt"]
+    assert writes == ["step_00000003.tmp", "step_00000006.tmp"]
+    assert sorted(p.name for p in (tmp_path / "full" / "checkpoints").iterdir()) == ["step_00000003"]
     train(full, resume=True)
-    ours, other = (ckpt.load_checkpoint(ckpt.step_path(tmp_path / n / "checkpoints", 12)) for n in ("full", "whole"))
-    assert all(torch.equal(value, ours["model"][name]) for name, value in other["model"].items())
-
-
-def test_full_disk_reported_by_torch(tmp_path: Path) -> None:
-    """torch.save's own way of failing, at a device that is always full."""
-    (tmp_path / "x.pt.tmp").symlink_to("/dev/full")
-    with pytest.raises(ckpt.CheckpointWriteError, match="No space left on device"):
-        ckpt.write_torch(payload(), tmp_path / "x.pt")
-    assert list(tmp_path.iterdir()) == []
+    ours, other = (read_tensors(step_path(tmp_path / n / "checkpoints", 12), "model.") for n in ("full", "whole"))
+    assert all(torch.equal(value, ours[name]) for name, value in other.items())
 
 
 class Evil:
@@ -108,25 +120,40 @@ class Evil:
         return (Path.touch, (Path("executed"),))
 
 
-def test_files_that_are_not_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_not_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(FileNotFoundError, match=r"checkpoint missing\.pt does not exist"):
-        ckpt.load_checkpoint("missing.pt")
-    torch.save({"format": ckpt.FORMAT, "x": Evil()}, "evil.pt")
+    with pytest.raises(FileNotFoundError, match=r"checkpoint missing does not exist"):
+        load_checkpoint("missing")
+    torch.save({"x": Evil()}, "evil.pt")
     Path("evil.pkl").write_bytes(pickle.dumps(Evil()))
-    for name in ("evil.pt", "evil.pkl"):
-        with pytest.raises(ckpt.CheckpointError, match=rf"{name} cannot be read.*never loaded"):
-            ckpt.load_checkpoint(name)
+    Path("half.safetensors").write_bytes(save_example(tmp_path)[:-10])
+    for name in ("evil.pt", "evil.pkl", "half.safetensors"):
+        with pytest.raises(CheckpointError, match=rf"{name} cannot be read: it is damaged or not a safetensors file"):
+            load_checkpoint(name)
+    save_file({"weight": torch.zeros(1)}, "other.safetensors")
+    with pytest.raises(CheckpointError, match=r"other\.safetensors is not a checkpoint of this project"):
+        load_checkpoint("other.safetensors")
+    Path("folder").mkdir()
+    with pytest.raises(CheckpointError, match=r"folder is a folder but not a checkpoint: give a step_\* folder"):
+        load_checkpoint("folder")
+    path = write_step(tmp_path, 1)
+    torch.save({"step": Evil()}, path / "run.pt")
+    with pytest.raises(CheckpointError, match=r"run\.pt is not what was written"):
+        load_checkpoint(path)
+    with pytest.raises(CheckpointError, match=r"run\.pt cannot be read"):
+        sharded.read_facts(path)
     assert not Path("executed").exists()
-    torch.save({"model": {}}, "other.pt")
-    with pytest.raises(ckpt.CheckpointError, match=r"other.pt is not a checkpoint of this project"):
-        ckpt.load_checkpoint("other.pt")
 
 
-def test_weights_that_do_not_fit() -> None:
+def save_example(folder: Path) -> bytes:
+    save_checkpoint(example(folder / "example.safetensors"))
+    return (folder / "example.safetensors").read_bytes()
+
+
+def test_weights_that_do_not_fit(tmp_path: Path) -> None:
     weights = {"weight": torch.zeros(3, 5), "extra": torch.zeros(1)}
-    with pytest.raises(ckpt.CheckpointError) as caught:
-        ckpt.load_weights(nn.Linear(4, 3), weights, "w.pt")
+    with pytest.raises(CheckpointError) as caught:
+        ckpt.load_weights(nn.Linear(4, 3), Checkpoint(tmp_path / "w", weights, 0, "", None, {}))
     text = str(caught.value)
     assert "1 missing: bias" in text
     assert "1 not in the model: extra" in text

@@ -9,8 +9,8 @@ from omegaconf import DictConfig
 
 from pe_dense.config import load_config
 from pe_dense.data.scenes import ScenePaths, write_scenes
-from pe_dense.engine import RunDirectoryError, RunInterrupted, evaluate, load_checkpoint, read_metrics, train
-from pe_dense.engine.checkpoint import step_path
+from pe_dense.engine import RunDirectoryError, RunInterrupted, evaluate, read_metrics, train
+from pe_dense.engine.sharded import read_tensors, step_path
 from pe_dense.engine.trainer import Trainer
 from pe_dense.prediction import Predictor
 
@@ -59,15 +59,18 @@ def test_train_evaluate_resume_predict(scenes: ScenePaths, tmp_path: Path, monke
             train(demo_config(scenes, tmp_path / "parts"))
     resumed = train(demo_config(scenes, tmp_path / "parts", "dataloader.train.num_workers=0"), resume=True)
     assert resumed == pytest.approx(results, abs=0, nan_ok=True)
-    whole, parts = (load_checkpoint(step_path(tmp_path / name / "checkpoints", 4)) for name in ("whole", "parts"))
-    for part in ("model", "ema"):
-        assert all(torch.equal(value, parts[part][name]) for name, value in whole[part].items())
+    for part in ("model.", "ema.", "optimizer."):
+        whole, parts = (
+            read_tensors(step_path(tmp_path / name / "checkpoints", 4), part) for name in ("whole", "parts")
+        )
+        assert whole.keys() == parts.keys() != set()
+        assert all(torch.equal(value, parts[name]) for name, value in whole.items())
 
     saved_config = load_config(tmp_path / "whole" / "config.yaml")
     again = evaluate(saved_config, step_path(tmp_path / "whole" / "checkpoints", 4))
     assert again == pytest.approx(results, nan_ok=True)
 
-    predictor = Predictor.from_checkpoint(tmp_path / "parts" / "checkpoints" / "best.pt", device="cpu")
+    predictor = Predictor.from_checkpoint(tmp_path / "parts" / "checkpoints" / "best.safetensors", device="cpu")
     found = predictor(next(scenes.val_images.iterdir()))
     assert found.image_size == (64, 64)
     assert predictor.categories is not None

@@ -9,10 +9,10 @@ from rich.console import Console
 from toy_run import CountingHook, make_config
 
 from pe_dense.config import LazyCall as L
-from pe_dense.engine import Hook, load_checkpoint, read_metrics, run_log, train
-from pe_dense.engine.checkpoint import step_path
+from pe_dense.engine import Hook, read_metrics, run_log, train
 from pe_dense.engine.hooks import named_hooks
 from pe_dense.engine.run_directory import RunDirectoryError
+from pe_dense.engine.sharded import read_own, step_path
 from pe_dense.engine.trainer import Trainer
 
 
@@ -42,7 +42,7 @@ def test_two_of_one_class_from_the_config_and_one_more(tmp_path: Path) -> None:
     cfg.hooks = [L(CountingHook)(name="a"), L(CountingHook)(name="b")]
     with pytest.raises(InterruptedError):
         train(cfg, hooks=[CountingHook("c"), StopAt(5)])
-    saved = load_checkpoint(step_path(tmp_path / "checkpoints", 3))["hooks"]
+    saved = read_own(step_path(tmp_path / "checkpoints", 3), 0)["hooks"]
     states = [saved[name] for name in ("CountingHook", "CountingHook.2", "CountingHook.3")]
     assert [(state["name"], state["count"]) for state in states] == [("a", 3), ("b", 3), ("c", 3)]
 

@@ -8,9 +8,9 @@ import torch
 from toy_run import NUM_IMAGES, ToyDataset, ToyEvaluator, ToyModel, ToyTestLoader, make_config
 
 from pe_dense.engine import evaluate, train
-from pe_dense.engine.checkpoint import step_path
 from pe_dense.engine.inference import run_inference
 from pe_dense.engine.run_directory import RunDirectoryError
+from pe_dense.engine.sharded import step_path
 
 
 def test_every_image_once_and_nothing_changes() -> None:
@@ -44,7 +44,7 @@ def test_results_of_another_evaluation_are_not_overwritten(tmp_path: Path) -> No
     cfg.dataloader.test.num_workers = 3  # does not matter to the results
     assert evaluate(cfg)["bbox/AP"] == results["bbox/AP"]
     again = json.loads(record.read_text())
-    assert (again["checkpoint"], again["step"]) == (str(tmp_path / "run" / "checkpoints" / "best.pt"), 2)
+    assert (again["checkpoint"], again["step"]) == (str(tmp_path / "run" / "checkpoints" / "best.safetensors"), 2)
 
     cfg.dataloader.test.dataset.num_images = 6
     message = r"differs in 1 key \(dataloader\.test\.dataset\.num_images: 12 -> 6\): choose another --output"
@@ -58,7 +58,7 @@ def test_results_of_another_evaluation_are_not_overwritten(tmp_path: Path) -> No
     assert (written["checkpoint"], written["step"], written["results"]) == (str(checkpoint), 2, other)
     assert written["config"]["dataloader"]["test"]["dataset"]["num_images"] == 6
     assert json.loads(record.read_text()) == again
-    assert "evaluating" not in (tmp_path / "run" / "log.txt").read_text().split("best.pt (step 2)")[1]
+    assert "evaluating" not in (tmp_path / "run" / "log.txt").read_text().split("best.safetensors (step 2)")[1]
 
 
 def test_record_of_an_evaluation_that_did_not_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

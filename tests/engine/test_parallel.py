@@ -1,37 +1,95 @@
 """Two processes against one: same batches, same weights, one error."""
 
+import logging
 import multiprocessing
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from toy_run import make_config, train_saved_config
+from toy_run import KillAt, make_config, train_saved_configs
 
-from pe_dense.config import save_config
-from pe_dense.engine import NonFiniteLossError, load_checkpoint, read_metrics
-from pe_dense.engine.checkpoint import step_path
-from pe_dense.launch import launch
+from pe_dense.config import LazyCall as L
+from pe_dense.config import load_config, save_config
+from pe_dense.engine import NonFiniteLossError, latest_checkpoint, load_checkpoint, read_metrics, train
+from pe_dense.engine.sharded import read_own, read_tensors, step_path, tensor_shapes
+from pe_dense.launch import LaunchError, launch
 
-SETTINGS = {"steps": 5, "ema_decay": 0.9, "accumulate": 2, "clip_norm": 0.1, "log_period": 1, "eval_period": 0}
+
+def write_config(folder: Path, name: str, **settings: Any) -> Path:
+    """Five images a step: no number of processes here divides them."""
+    fixed = {"steps": 5, "ema_decay": 0.9, "clip_norm": 0.1, "log_period": 1, "eval_period": 0}
+    cfg = make_config(folder / name, **{**fixed, **settings})
+    cfg.model.dropout = 0.0
+    cfg.dataloader.train.batch_size = 5
+    cfg.dataloader.test.dataset.num_images = 11  # the last process has one image less to evaluate
+    cfg.optimizer.layer_decay = None
+    cfg.optimizer.lr_multipliers = {"head.": 0.5}
+    save_config(cfg, folder / f"{name}.yaml")
+    return folder / f"{name}.yaml"
 
 
 @pytest.mark.slow
 def test_same_as_one_process(tmp_path: Path) -> None:
-    for processes, name in enumerate(("one", "two"), 1):
-        cfg = make_config(tmp_path / name, **SETTINGS)
-        cfg.model.dropout = 0.0
-        save_config(cfg, tmp_path / f"{name}.yaml")
-        launch(train_saved_config, processes, (tmp_path / f"{name}.yaml",), "gloo")
-    one, two = (load_checkpoint(step_path(tmp_path / name / "checkpoints", 5)) for name in ("one", "two"))
-    for part in ("model", "ema"):
-        for key, value in one[part].items():
-            torch.testing.assert_close(two[part][key], value, rtol=1e-4, atol=1e-6)
-    assert len(two["rng"]) == 2
-    lines = [read_metrics(tmp_path / name / "metrics.jsonl") for name in ("one", "two")]
-    assert len(lines[0]) == len(lines[1]) == 6
-    for single, double in zip(*lines):
-        for key in {"loss", "grad_norm", "bbox/AP", "bbox/score"} & single.keys():
-            assert double[key] == pytest.approx(single[key], rel=1e-4)
+    """Replicated and sharded, with 2 and 3 processes: weights, averages, optimiser, logged numbers, evaluation."""
+    train_saved_configs(write_config(tmp_path, "one", accumulate=2))
+    names = ["ddp2", "fsdp2", "async2"]
+    settings: list[dict[str, Any]] = [{}, {"parallel": "fsdp", "reshard": False}, {"async_checkpoint": True}]
+    paths = [write_config(tmp_path, name, accumulate=2, **s) for name, s in zip(names, settings)]
+    launch(train_saved_configs, 2, paths, "gloo")
+    paths = [write_config(tmp_path, name, parallel=name[:-1]) for name in ("ddp3", "fsdp3")]
+    launch(train_saved_configs, 3, paths, "gloo")
+    lines = read_metrics(tmp_path / "one" / "metrics.jsonl")
+    assert len(lines) == 6
+    for name in [*names, "ddp3", "fsdp3"]:
+        for part in ("model.", "ema.", "optimizer."):
+            one, other = (read_tensors(step_path(tmp_path / n / "checkpoints", 5), part) for n in ("one", name))
+            assert one.keys() == other.keys() != set()
+            for key, value in one.items():
+                torch.testing.assert_close(other[key], value, rtol=0, atol=1e-5, msg=lambda m: f"{name} {key}: {m}")  # noqa: B023
+        best = [load_checkpoint(tmp_path / n / "checkpoints" / "best.safetensors").weights for n in ("one", name)]
+        torch.testing.assert_close(best[0], best[1], rtol=0, atol=1e-5)
+        others = read_metrics(tmp_path / name / "metrics.jsonl")
+        assert len(others) == 6
+        for single, several in zip(lines, others):
+            for key in {"loss", "grad_norm", "bbox/AP", "bbox/score"} & single.keys():
+                assert several[key] == pytest.approx(single[key], rel=1e-4), (name, key)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_killed_and_resumed(tmp_path: Path, parallel: str, caplog: pytest.LogCaptureFixture) -> None:
+    """8 steps of 2 processes equal 5 + kill -9 of one + resume, bit for bit, generators and hooks of both included."""
+    settings = {"steps": 8, "ema_decay": 0.9, "log_period": 3, "parallel": parallel, "async_checkpoint": True}
+    paths = {name: tmp_path / f"{name}.yaml" for name in ("whole", "parts")}
+    for name, path in paths.items():
+        cfg = make_config(tmp_path / name, **settings)  # with dropout, checkpoints after 3 and 6
+        cfg.hooks = [L(KillAt)(step=5, rank=1, saved=3)]
+        save_config(cfg, path)
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "whole" / "killed").touch()  # so nobody is
+    with pytest.raises(LaunchError, match="process 1 of 2 was ended by SIGKILL"):
+        launch(train_saved_configs, 2, [paths["parts"]], "gloo")
+    assert latest_checkpoint(tmp_path / "parts" / "checkpoints") == step_path(tmp_path / "parts" / "checkpoints", 3)
+    launch(train_saved_configs, 2, list(paths.values()), "gloo")
+    whole, parts = (step_path(tmp_path / name / "checkpoints", 8) for name in paths)
+    names = tensor_shapes(whole)
+    assert names == tensor_shapes(parts)
+    assert {name.split(".")[0] for name in names} == {"model", "ema", "optimizer"}
+    one, two = read_tensors(whole, ""), read_tensors(parts, "")
+    assert all(torch.equal(value, two[name]) for name, value in one.items())
+    for rank in range(2):
+        for key in ("torch", "python"):
+            assert str(read_own(whole, rank)["rng"][key]) == str(read_own(parts, rank)["rng"][key])
+    # at another number of processes it goes on at the same step, and says what differs
+    cfg = load_config(paths["parts"], ["train.parallel=ddp"])
+    shutil.rmtree(parts)
+    with caplog.at_level(logging.INFO):
+        train(cfg, resume=True)
+    assert "resuming with 1 processes a run of 2: same step and data, but dropout differs" in caplog.text
+    assert "resuming at step 6 of 8" in caplog.text
+    assert parts.exists()
 
 
 @pytest.mark.slow
@@ -41,7 +99,7 @@ def test_error_of_one_process_stops_all(tmp_path: Path) -> None:
     cfg.dataloader.train.batch_size = 3
     save_config(cfg, tmp_path / "config.yaml")
     with pytest.raises(ValueError, match=r"train\.accumulate is 2 but this process has only 1 images per step"):
-        launch(train_saved_config, 2, (tmp_path / "config.yaml",), "gloo")
+        launch(train_saved_configs, 2, (tmp_path / "config.yaml",), "gloo")
     assert multiprocessing.active_children() == []
 
 
@@ -51,5 +109,5 @@ def test_non_finite_loss_of_one_process_is_everybodys_error(tmp_path: Path) -> N
     cfg.dataloader.train.poison = 3  # its second image: in process 1
     save_config(cfg, tmp_path / "config.yaml")
     with pytest.raises(NonFiniteLossError, match=r"step 4 is not finite .*nonfinite_step_00000004_rank1\.pt"):
-        launch(train_saved_config, 2, (tmp_path / "config.yaml",), "gloo")
+        launch(train_saved_configs, 2, (tmp_path / "config.yaml",), "gloo")
     assert len(list((tmp_path / "run").glob("nonfinite_*"))) == 1

@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 import torch
 from omegaconf import DictConfig
-from toy_run import ToyTestLoader, make_config, weights_of
+from toy_run import ToyTestLoader, make_config, state_of, weights_of
 
 from pe_dense.config import LazyCall as L
 from pe_dense.config import load_config
 from pe_dense.engine import evaluate, load_checkpoint, read_metrics, train
 from pe_dense.engine.build import without_pretrained
-from pe_dense.engine.checkpoint import CheckpointError, list_checkpoints, step_path
 from pe_dense.engine.interrupt import RunInterrupted
 from pe_dense.engine.run_directory import RunDirectoryError
+from pe_dense.engine.sharded import CheckpointError, list_checkpoints, read_tensors, step_path
 from pe_dense.engine.trainer import Trainer
 
 FULL = {"ema_decay": 0.9, "accumulate": 2, "clip_norm": 0.5}
@@ -70,7 +70,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_run_directory(finished: Path) -> None:
-    assert [p.name for p in list_checkpoints(finished / "checkpoints")] == ["step_00000009.pt", "step_00000012.pt"]
+    assert [p.name for p in list_checkpoints(finished / "checkpoints")] == ["step_00000009", "step_00000012"]
     log = (finished / "log.txt").read_text()
     assert log.count("training 12 steps (4 epochs) of 4 images on cpu: 12 images, 7.5e-05 M parameters, 7.5e-05 M") == 1
     assert log.index("step 1/12") < log.index("step 2/12")  # the first step on the console, not in the metrics
@@ -84,37 +84,40 @@ def test_run_directory(finished: Path) -> None:
     assert lines[0]["loss"] == pytest.approx(lines[0]["loss_cls"] + lines[0]["loss_size"])
     assert [line["step"] for line in lines if "bbox/AP" in line] == [6, 12]  # every 2 epochs of 3 steps
     assert any((finished / "tensorboard").iterdir())
-    saved = load_checkpoint(finished / "checkpoints" / "step_00000012.pt")
-    assert saved["step"] == 12
-    assert [c["name"] for c in saved["categories"]] == ["red", "green", "blue"]
-    best = load_checkpoint(finished / "checkpoints" / "best.pt")
-    assert best["optimizer"] is None
-    assert best["metrics"]["bbox/AP"] == max(line["bbox/AP"] for line in lines if "bbox/AP" in line)
+    saved = load_checkpoint(finished / "checkpoints" / "step_00000012")
+    assert saved.step == 12
+    assert [c["name"] for c in saved.categories or ()] == ["red", "green", "blue"]
+    best = load_checkpoint(finished / "checkpoints" / "best.safetensors")
+    assert best.weights.keys() == saved.weights.keys()
+    assert best.metrics["bbox/AP"] == max(line["bbox/AP"] for line in lines if "bbox/AP" in line)
 
 
 def test_saved_config_recreates_the_run(finished: Path, tmp_path: Path) -> None:
     cfg = load_config(finished / "config.yaml", [f"train.output_dir={tmp_path}"])
     train(cfg)
-    name = "checkpoints/step_00000012.pt"
+    name = "checkpoints/step_00000012"
     assert_same(weights_of(tmp_path / name), weights_of(finished / name))
     assert deterministic_lines(tmp_path) == deterministic_lines(finished)
 
 
 @pytest.mark.parametrize("step", [5, 6])
 def test_resume_is_exact(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    """12 steps equal 5 + resume + 7 in weights, averages, optimiser, generators, logged numbers and best.pt."""
+    """12 steps equal 5 + resume + 7 in weights, averages, optimiser, generators, logged numbers and best weights."""
     cfg = make_config(tmp_path, **FULL)
     train_until(cfg, step, monkeypatch)
     torch.rand(7)  # what happens in between does not matter
     results = train(cfg, resume=True)
     assert results == train(cfg, resume=True)  # resuming a finished run only reports
-    for name in ("step_00000009.pt", "step_00000012.pt", "best.pt"):
-        ours, whole = (load_checkpoint(path / "checkpoints" / name) for path in (tmp_path, finished))
-        for key in ("model", "ema", "optimizer", "rng", "step", "hooks", "metrics"):
+    for name in ("step_00000009", "step_00000012"):
+        ours, whole = (state_of(path / "checkpoints" / name) for path in (tmp_path, finished))
+        for key in ("model", "ema", "optimizer", "rng", "step", "hooks"):
             if key == "hooks":
-                ours[key].get("LogHook", {}).get("sums", {}).update(data_time=0.0, step_time=0.0)
-                whole[key].get("LogHook", {}).get("sums", {}).update(data_time=0.0, step_time=0.0)
-            assert_same(ours.get(key), whole.get(key), f"{name}: {key}")
+                ours[key]["LogHook"]["sums"].update(data_time=0.0, step_time=0.0)
+                whole[key]["LogHook"]["sums"].update(data_time=0.0, step_time=0.0)
+            assert_same(ours[key], whole[key], f"{name}: {key}")
+    ours, whole = (load_checkpoint(path / "checkpoints" / "best.safetensors") for path in (tmp_path, finished))
+    assert (ours.step, ours.metrics, ours.categories) == (whole.step, whole.metrics, whole.categories)
+    assert_same(ours.weights, whole.weights, "best")
     assert deterministic_lines(tmp_path) == deterministic_lines(finished)
 
 
@@ -140,7 +143,8 @@ def test_resume_from_damaged_checkpoint_uses_the_one_before(
     cfg = make_config(tmp_path, **FULL)
     train_until(cfg, 8, monkeypatch)
     newest = step_path(tmp_path / "checkpoints", 8)
-    newest.write_bytes(newest.read_bytes()[:-1000])
+    [data] = newest.glob("*.distcp")
+    data.write_bytes(data.read_bytes()[:-1000])
     train(cfg, resume=True)
     assert "falling back" in caplog.text
     assert "resuming at step 6 of 12" in caplog.text
@@ -185,39 +189,39 @@ def test_fresh_start_into_a_used_directory(finished: Path, tmp_path: Path) -> No
         train(make_config(finished, **FULL))
     train(make_config(tmp_path, steps=4))
     train(make_config(tmp_path, steps=2, overwrite=True))
-    assert [p.name for p in list_checkpoints(tmp_path / "checkpoints")] == ["step_00000002.pt"]
+    assert [p.name for p in list_checkpoints(tmp_path / "checkpoints")] == ["step_00000002"]
     assert [line["step"] for line in read_metrics(tmp_path / "metrics.jsonl")] == [2, 2]
     assert (tmp_path / "log.txt").read_text().count("training") == 1
 
 
 def test_init_from_starts_at_step_zero_with_the_averaged_weights(finished: Path, tmp_path: Path) -> None:
-    source = finished / "checkpoints" / "step_00000012.pt"
+    source = finished / "checkpoints" / "step_00000012"
     cfg = make_config(tmp_path, steps=1, init_from=str(source))
     cfg.optimizer.lr = 0.0
     train(cfg)
-    assert_same(weights_of(step_path(tmp_path / "checkpoints", 1)), torch.load(source, weights_only=True)["ema"])
+    assert_same(weights_of(step_path(tmp_path / "checkpoints", 1)), read_tensors(source, "ema."))
 
 
 def test_pretrained_weights_are_not_read_when_a_checkpoint_replaces_them(finished: Path, tmp_path: Path) -> None:
-    cfg = make_config(tmp_path, steps=1, init_from=str(finished / "checkpoints" / "best.pt"))
+    cfg = make_config(tmp_path, steps=1, init_from=str(finished / "checkpoints" / "best.safetensors"))
     cfg.model.weights = "PE-Spatial-G14-448"
     train(cfg)
     assert evaluate(cfg)["bbox/AP"] >= 0
     assert cfg.model.weights == "PE-Spatial-G14-448"
     assert without_pretrained(cfg).model.weights is None
     saved = load_checkpoint(step_path(tmp_path / "checkpoints", 1))
-    assert "PE-Spatial-G14-448" in saved["config"]
+    assert "PE-Spatial-G14-448" in saved.config
 
 
 def test_evaluate_takes_averaged_weights(finished: Path, tmp_path: Path) -> None:
     cfg = make_config(finished, **FULL)
     last = [line for line in read_metrics(finished / "metrics.jsonl") if "bbox/AP" in line][-1]
-    newest = evaluate(cfg, finished / "checkpoints" / "step_00000012.pt")
+    newest = evaluate(cfg, finished / "checkpoints" / "step_00000012")
     assert newest == {k: v for k, v in last.items() if k not in ("step", "epoch")}
     best = evaluate(cfg)
-    assert best == load_checkpoint(finished / "checkpoints" / "best.pt")["metrics"]
-    with pytest.raises(FileNotFoundError, match=r"missing\.pt does not exist"):
-        evaluate(cfg, finished / "missing.pt")
+    assert best == load_checkpoint(finished / "checkpoints" / "best.safetensors").metrics
+    with pytest.raises(FileNotFoundError, match=r"missing does not exist"):
+        evaluate(cfg, finished / "missing")
 
 
 def test_other_categories_at_evaluation(finished: Path, tmp_path: Path) -> None:
@@ -242,7 +246,7 @@ def test_without_evaluator(tmp_path: Path) -> None:
     cfg = make_config(tmp_path, steps=1)
     del cfg["evaluator"]
     assert train(cfg) == {}
-    assert not (tmp_path / "checkpoints" / "best.pt").exists()
+    assert not (tmp_path / "checkpoints" / "best.safetensors").exists()
 
 
 def test_unknown_best_metric_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

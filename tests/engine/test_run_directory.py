@@ -1,6 +1,7 @@
 """What may happen to the folder of a run, and what must not."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,8 @@ from toy_run import make_config
 
 from pe_dense.config import ConfigError
 from pe_dense.engine import evaluate, train
-from pe_dense.engine.checkpoint import list_checkpoints
 from pe_dense.engine.run_directory import RunDirectoryError, check_writable
+from pe_dense.engine.sharded import list_checkpoints
 from pe_dense.launch import user_message
 
 WRONG = {
@@ -57,16 +58,18 @@ def test_files_of_the_user_stay(tmp_path: Path) -> None:
     kept = contents(tmp_path)
     assert {name: kept[name] for name in files if name != "log.txt"} == {n: "mine" for n in files if n != "log.txt"}
     assert "training 1 steps" not in kept["log.txt"]
-    assert [p.name for p in list_checkpoints(tmp_path / "checkpoints")] == ["step_00000002.pt"]
+    assert [p.name for p in list_checkpoints(tmp_path / "checkpoints")] == ["step_00000002"]
 
 
 def test_best_weights_of_an_earlier_run_are_not_deleted(tmp_path: Path) -> None:
     train(make_config(tmp_path, steps=1))
-    list_checkpoints(tmp_path / "checkpoints")[0].unlink()
+    shutil.rmtree(list_checkpoints(tmp_path / "checkpoints")[0])
     for resume in (False, True):
-        with pytest.raises(RunDirectoryError, match=r"only best\.pt of it is left.*train\.init_from=.*best\.pt"):
+        with pytest.raises(
+            RunDirectoryError, match=r"only best\.safetensors of it is left.*train\.init_from=.*best\.safetensors"
+        ):
             train(make_config(tmp_path, steps=1), resume=resume)
-    assert (tmp_path / "checkpoints" / "best.pt").exists()
+    assert (tmp_path / "checkpoints" / "best.safetensors").exists()
 
 
 def test_config_of_another_program_is_not_overwritten(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from toy_run import make_config
 
 from pe_dense.config import save_config
-from pe_dense.engine.checkpoint import step_path
+from pe_dense.engine.sharded import step_path
 
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "train_net.py"
 

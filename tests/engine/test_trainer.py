@@ -15,9 +15,10 @@ from toy_run import ToyModel, make_config, weights_of
 
 from pe_dense.config import save_config
 from pe_dense.engine import NonFiniteLossError, load_replay, read_metrics, train
-from pe_dense.engine.checkpoint import latest_checkpoint, list_checkpoints, step_path
+from pe_dense.engine.checkpoint import latest_checkpoint
 from pe_dense.engine.hooks import is_due
 from pe_dense.engine.rng import set_rng_state
+from pe_dense.engine.sharded import list_checkpoints, step_path
 from pe_dense.structures import Instances
 
 ROOT = Path(__file__).resolve().parents[2]

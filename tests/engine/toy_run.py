@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
+import signal
+import time
 from collections.abc import Iterator, Mapping
 from itertools import chain
 from pathlib import Path
@@ -17,6 +20,7 @@ from pe_dense.config import LazyCall as L
 from pe_dense.config import load_config
 from pe_dense.engine import AdamW, Hook, MultiStepSchedule, TrainSettings, train
 from pe_dense.engine import distributed as dist
+from pe_dense.engine.sharded import read_facts, read_own, read_tensors, step_path
 from pe_dense.engine.trainer import Trainer
 from pe_dense.structures import Categories, Instances
 
@@ -33,6 +37,9 @@ class ToyModel(nn.Module):
         self.head = nn.Linear(width, num_classes)
         if weights is not None:
             raise FileNotFoundError(f"weights {weights} are not on this machine")
+
+    def shard_units(self) -> list[nn.Module]:
+        return [self.body]
 
     def forward(self, batch: list[dict[str, Any]]) -> Any:
         colours = torch.stack([s["image"].float().mean((1, 2)) / 255 for s in batch])
@@ -101,7 +108,7 @@ class ToyTestLoader:
         self.dataset = dataset
 
     def __len__(self) -> int:
-        return len(self.dataset)
+        return len(range(dist.rank(), len(self.dataset), dist.world_size()))
 
     def __iter__(self) -> Iterator[list[dict[str, Any]]]:
         torch.rand(5)
@@ -181,10 +188,32 @@ def make_config(output_dir: Path, **train: Any) -> DictConfig:
 
 
 def weights_of(path: Path) -> dict[str, Tensor]:
-    """The trained weights in a checkpoint."""
-    return torch.load(path, weights_only=True)["model"]
+    """The trained weights in a checkpoint folder."""
+    return read_tensors(path, "model.")
 
 
-def train_saved_config(path: Path) -> None:
+def state_of(path: Path) -> dict[str, Any]:
+    """Everything in a checkpoint folder of one process."""
+    tensors = {part: read_tensors(path, f"{part}.") for part in ("model", "ema", "optimizer")}
+    return {**tensors, **read_own(path, 0), **read_facts(path)}
+
+
+def train_saved_configs(*paths: Path) -> None:
     """Body of a started process."""
-    train(load_config(path))
+    for path in paths:
+        train(load_config(path), resume=True)
+
+
+class KillAt(Hook):
+    """Ends one process as a kernel out of memory would, once, when the checkpoint of an earlier step is finished."""
+
+    def __init__(self, step: int, rank: int, saved: int) -> None:
+        self.step, self.rank, self.saved = step, rank, saved
+
+    def after_step(self, trainer: Trainer) -> None:
+        mark = Path(trainer.settings.output_dir) / "killed"
+        if trainer.step == self.step and dist.rank() == self.rank and not mark.exists():
+            mark.touch()
+            while not step_path(trainer.checkpoint_dir, self.saved).exists():
+                time.sleep(0.01)
+            os.kill(os.getpid(), signal.SIGKILL)

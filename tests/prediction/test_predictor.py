@@ -15,8 +15,8 @@ from pe_dense import Predictor
 from pe_dense.config import LazyCall as L
 from pe_dense.config import to_yaml
 from pe_dense.data import ResizeShortestEdge, read_image
-from pe_dense.engine import CheckpointError
-from pe_dense.engine.checkpoint import FORMAT, step_path, write_torch
+from pe_dense.engine import Checkpoint, CheckpointError, save_checkpoint
+from pe_dense.engine.sharded import CheckpointWriter
 from pe_dense.prediction import find_checkpoint
 from pe_dense.prediction.predictor import _as_tensor
 from pe_dense.structures import Instances
@@ -49,14 +49,17 @@ def write_checkpoint(path: Path, step: int = 0) -> Path:
         "dataloader": {"test": {"transforms": [L(ResizeShortestEdge)(short_edge_length=8, max_size=20)]}},
         "train": {"precision": "fp32"},
     }
-    weights = {"model": {"mix.weight": torch.zeros(3, 3)}, "ema": {"mix.weight": torch.eye(3)}}
-    write_torch({**weights, "categories": CLASSES, "config": to_yaml(cfg), "format": FORMAT, "step": step}, path)
-    return path
+    if path.suffix:
+        save_checkpoint(Checkpoint(path, {"mix.weight": torch.eye(3)}, step, to_yaml(cfg), CLASSES, {}))
+        return path
+    tensors = {"model.mix.weight": torch.zeros(3, 3), "ema.mix.weight": torch.eye(3)}
+    CheckpointWriter(path, 2).save(step, tensors, {}, {"step": step, "categories": CLASSES, "config": to_yaml(cfg)})
+    return path / f"step_{step:08d}"
 
 
 @pytest.fixture
 def predictor(tmp_path: Path) -> Predictor:
-    return Predictor.from_checkpoint(write_checkpoint(tmp_path / "x.pt"), device="cpu")
+    return Predictor.from_checkpoint(write_checkpoint(tmp_path / "x.safetensors"), device="cpu")
 
 
 def blue() -> np.ndarray:
@@ -128,9 +131,10 @@ def test_a_run_folder_stands_for_its_best_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="run holds no checkpoint; give a checkpoint or"):
         find_checkpoint(run)
     for step in (9, 10):
-        newest = write_checkpoint(step_path(run / "checkpoints", step), step)
-    assert find_checkpoint(run) == find_checkpoint(run / "checkpoints") == newest
-    best = write_checkpoint(run / "checkpoints" / "best.pt")
+        newest = write_checkpoint(run / "checkpoints", step)
+    assert find_checkpoint(run) == find_checkpoint(run / "checkpoints") == find_checkpoint(newest) == newest
+    assert len(Predictor.from_checkpoint(newest, device="cpu")(blue())) == 1
+    best = write_checkpoint(run / "checkpoints" / "best.safetensors")
     os.utime(best, (1, 1))  # the age of the files does not matter
     assert find_checkpoint(run) == best
     assert len(Predictor.from_checkpoint(run, device="cpu")(blue())) == 1
@@ -138,5 +142,5 @@ def test_a_run_folder_stands_for_its_best_checkpoint(tmp_path: Path) -> None:
 
 def test_not_a_checkpoint(tmp_path: Path) -> None:
     torch.save({"model": {}}, tmp_path / "x.pt")
-    with pytest.raises(CheckpointError, match="not a checkpoint of this project"):
+    with pytest.raises(CheckpointError, match=r"x\.pt cannot be read: it is damaged or not a safetensors file"):
         Predictor.from_checkpoint(tmp_path / "x.pt")

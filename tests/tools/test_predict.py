@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -14,7 +15,7 @@ import pytest
 import torch
 
 from pe_dense.config import instantiate, load_config, to_yaml
-from pe_dense.engine.checkpoint import FORMAT, write_torch
+from pe_dense.engine import Checkpoint, load_checkpoint, save_checkpoint
 from pe_dense.prediction import load_predictor
 
 from .conftest import ROOT
@@ -33,12 +34,11 @@ CLASSES = [{"id": 4, "name": "nut"}, {"id": 9, "name": "bolt"}]
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("run") / "best.pt"
+    path = tmp_path_factory.mktemp("run") / "best.safetensors"
     cfg = load_config(CONFIG, SMALL)
     torch.manual_seed(0)
     weights = instantiate(cfg.model).state_dict()
-    saved = {"model": weights, "ema": None, "categories": CLASSES, "config": to_yaml(cfg), "format": FORMAT, "step": 0}
-    write_torch(saved, path)
+    save_checkpoint(Checkpoint(path, weights, 0, to_yaml(cfg), CLASSES, {}))
     return path
 
 
@@ -130,12 +130,12 @@ def test_run_folder_and_nothing_above_the_threshold(
 
 
 def test_class_names_unknown(checkpoint: Path, tmp_path: Path) -> None:
-    saved = torch.load(checkpoint, weights_only=True)
-    write_torch({**saved, "categories": None}, tmp_path / "old.pt")
-    categories = load_predictor(tmp_path / "old.pt", device="cpu").categories
+    old = tmp_path / "old.safetensors"
+    save_checkpoint(replace(load_checkpoint(checkpoint), path=old, categories=None))
+    categories = load_predictor(old, device="cpu").categories
     assert categories is not None
     assert (categories.ids, categories.names) == ((1, 2), ("class_1", "class_2"))
     (tmp_path / "names.json").write_text(json.dumps({"categories": CLASSES}))
-    named = load_predictor(tmp_path / "old.pt", device="cpu", class_names=tmp_path / "names.json").categories
+    named = load_predictor(old, device="cpu", class_names=tmp_path / "names.json").categories
     assert named is not None
     assert named.to_json() == CLASSES

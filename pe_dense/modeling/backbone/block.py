@@ -38,10 +38,19 @@ class Attention(nn.Module):
         batch, tokens, dim = x.shape
         qkv = F.linear(x, self.in_proj_weight, self.in_proj_bias)
         qkv = qkv.view(batch * windows, tokens // windows, 3, self.num_heads, dim // self.num_heads)
-        q, k = apply_rope(qkv[:, :, :2], rope).transpose(1, 3).unbind(2)
-        v = qkv[:, :, 2].transpose(1, 2)
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        qk, v = qkv.split((2, 1), dim=2)  # one concatenation in the backward pass, slices would be summed up
+        q, k = apply_rope(qk, rope).transpose(1, 3).unbind(2)
+        out = F.scaled_dot_product_attention(q, k, v.squeeze(2).transpose(1, 2), attn_mask=mask)
         return self.out_proj(out.transpose(1, 2).reshape(batch, tokens, dim))
+
+
+class LayerNorm(nn.LayerNorm):
+    """A norm whose weights may be of another type than its input: sharded training gathers them in bfloat16."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """... x dim to the same shape and type."""
+        weight, bias = self.weight.to(x.dtype), self.bias.to(x.dtype)
+        return F.layer_norm(x, self.normalized_shape, weight, bias, self.eps)
 
 
 class Mlp(nn.Module):
@@ -103,8 +112,8 @@ class Block(nn.Module):
         self.attn = Attention(dim, num_heads)
         self.ls_1 = nn.Identity() if layer_scale is None else LayerScale(dim, layer_scale)
         self.ls_2 = nn.Identity() if layer_scale is None else LayerScale(dim, layer_scale)
-        self.ln_1 = nn.LayerNorm(dim, eps=1e-5)
-        self.ln_2 = nn.LayerNorm(dim, eps=1e-5)
+        self.ln_1 = LayerNorm(dim, eps=1e-5)
+        self.ln_2 = LayerNorm(dim, eps=1e-5)
         self.mlp = Mlp(dim, mlp_dim)
         self.drop_path = DropPath(drop_path)
 

@@ -64,7 +64,7 @@ class FeaturePyramid(nn.Module):
         self._freeze_unused()
 
     def init_weights(self) -> None:
-        """See :func:`pe_dense.layers.initialization.initialize`."""
+        """See :func:`pe_dense.engine.initialization.initialize`."""
         if self.mix is not None:
             nn.init.zeros_(self.mix)
 

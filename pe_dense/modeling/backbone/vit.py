@@ -120,7 +120,7 @@ class PerceptionEncoder(nn.Module):
                 nn.init.trunc_normal_(parameter, std=0.02)
 
     def init_weights(self) -> None:
-        """See :func:`pe_dense.layers.initialization.initialize`."""
+        """See :func:`pe_dense.engine.initialization.initialize`."""
         for module in self.modules():
             if isinstance(module, Attention):
                 nn.init.trunc_normal_(module.in_proj_weight, std=0.02)
@@ -265,6 +265,10 @@ class PerceptionEncoder(nn.Module):
                 f"{self.patch_size}; pad or resize it"
             )
         return images
+
+    def shard_units(self) -> list[Block]:
+        """What a sharded training gathers one at a time."""
+        return self.blocks
 
     def layer_id(self, name: str) -> int:
         """Depth of a parameter for layer-wise learning-rate decay: 0 for the embedding, i + 1 for block i, else

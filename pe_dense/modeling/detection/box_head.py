@@ -40,7 +40,7 @@ class BoxHead(nn.Module):
         self.init_weights()
 
     def init_weights(self) -> None:
-        """See :func:`pe_dense.layers.initialization.initialize`."""
+        """See :func:`pe_dense.engine.initialization.initialize`."""
         for parameter in self.fcs.parameters():  # Caffe2's Xavier initialisation, as detectron2's heads have it
             if parameter.dim() > 1:
                 nn.init.kaiming_uniform_(parameter, a=1)
@@ -76,7 +76,7 @@ class BoxPredictor(nn.Module):
         self.init_weights()
 
     def init_weights(self) -> None:
-        """See :func:`pe_dense.layers.initialization.initialize`."""
+        """See :func:`pe_dense.engine.initialization.initialize`."""
         nn.init.normal_(self.cls_score.weight, std=0.01)
         nn.init.normal_(self.bbox_pred.weight, std=0.001)
         nn.init.zeros_(self.cls_score.bias)

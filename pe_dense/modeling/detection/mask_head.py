@@ -32,7 +32,7 @@ class MaskHead(nn.Module):
         self.init_weights()
 
     def init_weights(self) -> None:
-        """See :func:`pe_dense.layers.initialization.initialize`."""
+        """See :func:`pe_dense.engine.initialization.initialize`."""
         nn.init.kaiming_normal_(self.deconv.weight, mode="fan_out", nonlinearity="relu")
         nn.init.normal_(self.predictor.weight, std=0.001)
         for layer in (self.deconv, self.predictor):

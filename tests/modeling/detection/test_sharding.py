@@ -6,7 +6,7 @@ import torch.distributed as dist
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 
-from pe_dense.layers.initialization import initialize
+from pe_dense.engine.initialization import initialize
 from pe_dense.modeling.backbone import FeaturePyramid, PerceptionEncoder
 from pe_dense.modeling.detection import build_cascade_mask_rcnn, build_mask_rcnn
 

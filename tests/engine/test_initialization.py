@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pe_dense.layers.initialization import initialize
+from pe_dense.engine.initialization import initialize
 from pe_dense.modeling.backbone import FeaturePyramid, PerceptionEncoder
 from pe_dense.modeling.detection import build_cascade_mask_rcnn, build_mask_rcnn
 
