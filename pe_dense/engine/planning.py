@@ -62,6 +62,17 @@ GPUS: Mapping[str, Gpu] = {
 }
 
 
+def find_gpu(name: str) -> Gpu:
+    """One of :data:`GPUS`.
+
+    Raises:
+        ValueError: for another name.
+    """
+    if name not in GPUS:
+        raise ValueError(f'GPU "{name}" is not known: use one of {", ".join(GPUS)}')
+    return GPUS[name]
+
+
 @dataclass(frozen=True)
 class Needs:
     """What a model asks for in training, on any machine.
@@ -103,9 +114,7 @@ class Row:
     formula: str
 
 
-def measure(
-    cfg: DictConfig, settings: TrainSettings, images: int, size: tuple[int, int], objects: int = 100
-) -> Needs:
+def measure(cfg: DictConfig, settings: TrainSettings, images: int, size: tuple[int, int], objects: int = 100) -> Needs:
     """Build the model without memory and run it on shapes (see :mod:`pe_dense.engine.simulation`).
 
     Args:
@@ -119,7 +128,8 @@ def measure(
         model: nn.Module = instantiate(without_pretrained(cfg).model)
     towers: list[Any] = [m for m in model.modules() if hasattr(m, "checkpoint_every")]
     configured = int(towers[0].checkpoint_every) if towers else None
-    choices = sorted({0, 1, 2, configured}) if configured is not None else [0]
+    # none, then more and more
+    choices = sorted({0, 1, 2, configured}, key=lambda n: 1 / n if n else 0) if configured is not None else [0]
     steps = {}
     with imitated(model) as model:
         batch = training_batch(images, *size, objects)
@@ -310,3 +320,58 @@ def dataset_size(cfg: DictConfig) -> int | None:
         return len(instantiate(OmegaConf.select(cfg, "dataloader.train.dataset")))
     except FileNotFoundError:
         return None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A config on a cluster.
+
+    Attributes:
+        needs: of the model.
+        settings: of the run.
+        setup: of the cluster.
+        batch_size: images of a step, over all processes.
+        size: height and width of the padded batch.
+        images: of the training set, None if unknown.
+        steps: optimiser steps of the run.
+    """
+
+    needs: Needs
+    settings: TrainSettings
+    setup: Setup
+    batch_size: int
+    size: tuple[int, int]
+    images: int | None
+    steps: int
+
+
+def make_plan(
+    cfg: DictConfig, setup: Setup, size: tuple[int, int] | None = None, objects: int = 100, images: int | None = None
+) -> Plan:
+    """Plan the run that a config describes; neither data nor weights have to be here.
+
+    Args:
+        cfg: as for training.
+        setup: the cluster.
+        size: height and width of the padded batch in pixels; None takes ``data.image_size`` or ``model.square_size``.
+        objects: in each image; a crowded image fills the quotas of a detector's losses.
+        images: of the training set; None counts them if the files are here.
+
+    Raises:
+        ValueError: if the processes cannot share the batch, or size or length of the run cannot be told.
+    """
+    settings: TrainSettings = instantiate(cfg.train)
+    setup.peak(settings.precision)
+    batch_size = int(cfg.dataloader.train.batch_size)
+    if size is None:
+        side = OmegaConf.select(cfg, "data.image_size") or OmegaConf.select(cfg, "model.square_size")
+        if side is None:
+            raise ValueError("the config has neither data.image_size nor model.square_size: give --size")
+        size = (int(side), int(side))
+    images = images or dataset_size(cfg)
+    if images is None and settings.steps is None:
+        raise ValueError("train.epochs needs the number of training images, whose files are not here: give --images")
+    share = images_per_pass(batch_size, setup.world, settings.accumulate)
+    needs = measure(cfg, settings, share, size, objects)
+    steps = settings.total_steps((images or batch_size) / batch_size)
+    return Plan(needs, settings, setup, batch_size, size, images, steps)
