@@ -19,6 +19,7 @@ from pe_dense.launch.options import JobOptions
 from pe_dense.launch.snapshot import ROOT
 
 _SLICE = datetime.timedelta(seconds=2)
+_READ_SECONDS = 5.0
 
 
 class RendezvousError(ValueError):
@@ -88,7 +89,7 @@ def meet(place: Place, options: JobOptions, check: Callable[[], str], member: Me
     if place.rank == 0:
         reason = _missing(store, place, options.rendezvous_timeout_s) or _differing(store, place) or check()
         store.set("verdict", reason or "ok")
-        wait_for_all(store, place, "read", 10)
+        wait_for_all(store, place, "read", _READ_SECONDS)
     else:
         try:
             _wait(store, ["verdict"], options.rendezvous_timeout_s + 60)

@@ -13,6 +13,7 @@ import pytest
 from cluster import Cluster
 from trainings import ROOT, STEPS, Start, Training, slurm
 
+from pe_dense.launch.heartbeats import read_heartbeats
 from pe_dense.launch.job_files import JobFileError, JobFiles
 from pe_dense.launch.options import JobOptions
 from pe_dense.launch.run_status import cancel, describe, read_status
@@ -53,10 +54,7 @@ def test_end_to_end(undisturbed: Training) -> None:
     assert (Path(job.snapshot) / "pe_dense" / "launch" / "slurm.py").is_file()
     assert undisturbed.files.config.is_file()
     assert not undisturbed.files.lock.exists()
-    hosts = [
-        json.loads(path.read_text())["host"] for path in sorted((undisturbed.run_dir / "heartbeats").glob("*.json"))
-    ]
-    assert hosts == ["n1", "n1", "n2", "n2"]
+    assert [beat.host for beat in read_heartbeats(undisturbed.files.heartbeats)] == ["n1", "n1", "n2", "n2"]
 
     status = tool("jobs", "status", str(undisturbed.run_dir))  # without accounting: sacct refuses
     assert "COMPLETED" in status
