@@ -1,6 +1,13 @@
 """The training loop and what it needs: optimiser groups, schedules, checkpoints, logging."""
 
-from pe_dense.engine.checkpoint import Checkpoint, CheckpointError, latest_checkpoint, load_checkpoint, save_checkpoint
+from pe_dense.engine.checkpoint import (
+    Checkpoint,
+    CheckpointError,
+    convert_checkpoint,
+    latest_checkpoint,
+    load_checkpoint,
+    save_checkpoint,
+)
 from pe_dense.engine.hooks import Hook
 from pe_dense.engine.interrupt import RunInterrupted
 from pe_dense.engine.optim import SGD, AdamW
@@ -23,6 +30,7 @@ __all__ = [
     "RunDirectoryError",
     "RunInterrupted",
     "TrainSettings",
+    "convert_checkpoint",
     "evaluate",
     "latest_checkpoint",
     "load_checkpoint",

@@ -6,7 +6,7 @@ import json
 import logging
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +78,16 @@ def latest_checkpoint(folder: str | Path) -> Path | None:
     return None
 
 
+def best_checkpoint(folder: str | Path) -> Path | None:
+    """``best.safetensors`` of a folder of checkpoints, else the newest step, else None.
+
+    Raises:
+        CheckpointError: if there are only damaged ones.
+    """
+    best = Path(folder) / BEST
+    return best if best.is_file() else latest_checkpoint(folder)
+
+
 def save_checkpoint(checkpoint: Checkpoint) -> None:
     """Write one safetensors file at ``checkpoint.path``: under a temporary name first, then renamed.
 
@@ -147,6 +157,31 @@ def _from_file(path: Path) -> Checkpoint:
         )
     facts = {key: json.loads(found[key]) for key in ("step", "categories", "metrics")}
     return Checkpoint(path, weights, facts["step"], found["config"], facts["categories"], facts["metrics"])
+
+
+def convert_checkpoint(source: str | Path, target: str | Path) -> Checkpoint:
+    """Write the weights of a checkpoint folder to one file that :func:`load_checkpoint` reads.
+
+    Args:
+        source: a ``step_*`` folder, or a run directory, of which the newest step is taken.
+        target: ends in ``.safetensors``.
+
+    Raises:
+        FileNotFoundError: if there is no checkpoint at ``source``.
+        CheckpointError: if it is damaged, or ``target`` has another ending.
+        CheckpointWriteError: if ``target`` cannot be written.
+    """
+    source, target = Path(source), Path(target)
+    if target.suffix != ".safetensors":
+        raise CheckpointError(f"{target} must end in .safetensors, the format that is written")
+    if (source / "checkpoints").is_dir():
+        newest = latest_checkpoint(source / "checkpoints")
+        if newest is None:
+            raise FileNotFoundError(f"{source / 'checkpoints'} holds no step checkpoint")
+        source = newest
+    checkpoint = replace(load_checkpoint(source), path=target)
+    save_checkpoint(checkpoint)
+    return checkpoint
 
 
 def check_fits(

@@ -224,7 +224,7 @@ class EvalHook(Hook):
         if trainer.writer is not None:
             trainer.writer.write(trainer.step, trainer.epoch, results)
             last = trainer.step >= trainer.total_steps
-            shown = {name: value for name, value in results.items() if last or "/AP-" not in name}
+            shown = {k: v for k, v in results.items() if last or not any(part in k for part in ("/AP-", "/AR"))}
             logger.info("evaluation at step %d:\n%s", trainer.step, format_results(shown))
         self._keep_best(trainer, results)
 

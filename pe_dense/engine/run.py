@@ -146,11 +146,8 @@ def _announce(trainer: Trainer) -> None:
 
 
 def _default_checkpoint(settings: TrainSettings) -> Path | None:
-    folder = Path(settings.output_dir) / "checkpoints"
-    if (folder / ckpt.BEST).is_file():
-        return folder / ckpt.BEST
-    latest = ckpt.latest_checkpoint(folder)
-    return latest if latest is not None or settings.init_from is None else Path(settings.init_from)
+    found = ckpt.best_checkpoint(Path(settings.output_dir) / "checkpoints")
+    return found if found is not None or settings.init_from is None else Path(settings.init_from)
 
 
 def _evaluated_model(

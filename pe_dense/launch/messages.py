@@ -22,4 +22,8 @@ def user_message(error: BaseException) -> str | None:
         files = [line for line in lines if line.lstrip().startswith('File "')]
         return lines[-1].split(": ", 1)[-1] if files and PACKAGE in files[-1] else None
     frames = traceback.extract_tb(error.__traceback__)
-    return text if frames and frames[-1].filename.startswith(PACKAGE) else None
+    if not frames or not frames[-1].filename.startswith(PACKAGE):
+        return None
+    if isinstance(error, TypeError) and not (frames[-1].line or "").startswith("raise"):
+        return None  # Python's own: a wrong call
+    return text

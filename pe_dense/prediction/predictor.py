@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from pe_dense.config import instantiate
 from pe_dense.data import Transform, read_image, transform_image
 from pe_dense.data.image_io import planes
-from pe_dense.engine.checkpoint import BEST, latest_checkpoint, load_checkpoint, load_weights
+from pe_dense.engine.checkpoint import best_checkpoint, load_checkpoint, load_weights
 from pe_dense.engine.run import config_of_checkpoint, without_pretrained
 from pe_dense.engine.settings import pick_device
 from pe_dense.engine.sharded import RUN
@@ -130,11 +130,9 @@ def find_checkpoint(path: str | Path) -> Path:
     if not path.is_dir() or (path / RUN).exists():
         return path
     for folder in (path / "checkpoints", path):
-        if (folder / BEST).is_file():
-            return folder / BEST
-        newest = latest_checkpoint(folder)
-        if newest is not None:
-            return newest
+        found = best_checkpoint(folder)
+        if found is not None:
+            return found
     raise FileNotFoundError(f"folder {path} holds no checkpoint; give a checkpoint or the output folder of a run")
 
 

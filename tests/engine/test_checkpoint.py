@@ -12,7 +12,15 @@ from safetensors.torch import save_file
 from torch import nn
 from toy_run import make_config
 
-from pe_dense.engine import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint, sharded, train
+from pe_dense.engine import (
+    Checkpoint,
+    CheckpointError,
+    convert_checkpoint,
+    load_checkpoint,
+    save_checkpoint,
+    sharded,
+    train,
+)
 from pe_dense.engine import checkpoint as ckpt
 from pe_dense.engine.sharded import CheckpointWriteError, CheckpointWriter, read_tensors, step_path
 from pe_dense.launch import user_message
@@ -48,6 +56,21 @@ def test_folder_of_a_run(tmp_path: Path, ema: bool) -> None:
     loaded = load_checkpoint(write_step(tmp_path, 7, ema))
     assert torch.equal(loaded.weights["weight"], torch.full((4, 3), 0.5 if ema else 7.0))
     assert (loaded.step, loaded.config, loaded.categories) == (7, "a: 1\n", CLASSES)
+
+
+def test_one_file_of_a_folder(tmp_path: Path) -> None:
+    write_step(tmp_path / "run" / "checkpoints", 6)
+    write_step(tmp_path / "run" / "checkpoints", 7, ema=True)
+    target = tmp_path / "model.safetensors"
+    convert_checkpoint(tmp_path / "run", target)
+    loaded = load_checkpoint(target)
+    assert torch.equal(loaded.weights["weight"], torch.full((4, 3), 0.5))
+    assert (loaded.step, loaded.config, loaded.categories) == (7, "a: 1\n", CLASSES)
+    with pytest.raises(CheckpointError, match=r"model\.pt must end in \.safetensors"):
+        convert_checkpoint(tmp_path / "run", tmp_path / "model.pt")
+    (tmp_path / "other" / "checkpoints").mkdir(parents=True)
+    with pytest.raises(FileNotFoundError, match="holds no step checkpoint"):
+        convert_checkpoint(tmp_path / "other", target)
 
 
 def test_damaged_newest_falls_back(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
