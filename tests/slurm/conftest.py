@@ -88,7 +88,7 @@ def overrides(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 @pytest.fixture
 def start(cluster: Cluster, overrides: Sequence[str], tmp_path: Path) -> Iterator[Start]:
-    """Submits a training that is slow from step 5 on until it is told to go; cancelled at the end of the test."""
+    """Submits a training that waits after step 5 until it is told to go; cancelled at the end of the test."""
     started = []
 
     def start(name: str = "run", **options: Any) -> Training:

@@ -1,4 +1,4 @@
-"""A hook that keeps a tiny training going until a test has done with it what it wants."""
+"""A hook that keeps a tiny training waiting until a test has done with it what it wants."""
 
 from __future__ import annotations
 
@@ -8,23 +8,24 @@ from typing import Any
 
 from pe_dense.engine import Hook
 
+SECONDS = 240
+
 
 class Pace(Hook):
-    """From a step on, makes every step slow as long as a file does not exist; the last step always waits for it.
+    """From a step on, waits after every step until a file exists, or until a signal comes; that is for the next step.
 
     Args:
-        hold: the first slow step.
-        go: the file.
+        hold: the first step that waits.
+        go: the file. Beside it, ``.held`` holds the number of the step that waits.
     """
 
     def __init__(self, hold: int, go: str) -> None:
         self.hold, self.go = hold, Path(go)
 
     def after_step(self, trainer: Any) -> None:
-        left = trainer.total_steps - trainer.step
-        # the steps that are left take a minute and a half, so that signals are still agreed on in between
-        end = time.monotonic() + (90 / (trainer.total_steps - self.hold) if left else 600)
-        while trainer.step >= self.hold and not self.go.exists() and time.monotonic() < end:
+        if trainer.step < self.hold or self.go.exists():
+            return
+        self.go.with_suffix(".held").write_text(str(trainer.step))
+        end = time.monotonic() + SECONDS
+        while not (self.go.exists() or trainer.stop.received) and time.monotonic() < end:
             time.sleep(0.05)
-            if trainer.stop.received:
-                return

@@ -66,15 +66,14 @@ def test_end_to_end(undisturbed: Training) -> None:
 def test_signal_requeues_and_continues_bit_for_bit(undisturbed: Training, start: Start) -> None:
     assert "JobRequeue              = 0" in slurm("scontrol", "show", "config")  # the job asks for it itself
     training = start(tasks_per_node=2, cpus_per_task=1)
-    training.wait_for_step(6)
+    held = training.wait_for_hold()
     slurm("scancel", "--signal", "USR2", training.job_id)
     training.wait_for_start(2)
     training.go()
     assert training.wait_for_end() == "COMPLETED", training.log
     first, second = training.attempts
     assert (first.ended, first.reason, second.ended) == ("requeued", "by SIGUSR2", "completed")
-    assert second.from_step >= 6  # not the periodic checkpoint of step 4
-    assert second.from_step % 4 or second.from_step > 4
+    assert second.from_step == held + 1  # not the periodic checkpoint of step 4
     assert training.lines() == undisturbed.lines()
     assert read_status(training.run_dir).restarts == 1
 
@@ -91,7 +90,7 @@ def test_time_limit(start: Start) -> None:
 
 def test_preemption_by_sigterm_and_requeue_by_an_administrator(start: Start, cluster: Cluster) -> None:
     training = start()
-    training.wait_for_step(5)
+    held = training.wait_for_hold()
     slurm("scontrol", "update", "PartitionName=debug", "GraceTime=60")
     urgent = slurm(
         "sbatch", "--parsable", "-p", "urgent", "-N2", "--exclusive", "-t1", "-D", "/", "-o", "/dev/null", "--wrap",
@@ -101,14 +100,13 @@ def test_preemption_by_sigterm_and_requeue_by_an_administrator(start: Start, clu
     slurm("scancel", urgent)
     training.wait_for_start(2)
     assert training.attempts[0].ended == "requeued"
-    assert training.attempts[1].from_step >= 6  # more than the periodic checkpoint
+    assert training.attempts[1].from_step == held + 1  # more than the periodic checkpoint
 
-    before = training.attempts[1].from_step
-    training.wait_for_step(before + 1)
+    held = training.wait_for_hold(held + 1)
     slurm("scontrol", "requeue", training.job_id)
     training.wait_for_start(3)
     assert (training.attempts[1].ended, training.attempts[1].reason) == ("terminated", "by SIGTERM")
-    assert training.attempts[2].from_step > before
+    assert training.attempts[2].from_step == held + 1
     training.go()
     assert training.wait_for_end() == "COMPLETED", training.log
     assert [line["step"] for line in training.lines() if "loss" in line] == list(range(1, STEPS + 1))
@@ -129,7 +127,7 @@ def process_of(job_id: str, rank: int) -> int:
 
 def test_killed_process(start: Start) -> None:
     training = start()
-    training.wait_for_step(6)
+    training.wait_for_hold()
     os.kill(process_of(training.job_id, 1), 9)
     training.wait_for_start(2)
     assert training.attempts[0].ended == "died"
@@ -142,7 +140,7 @@ def test_killed_process(start: Start) -> None:
 
 def test_one_run_directory_one_job_and_cancel(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     training = start()
-    training.wait_for_step(5)
+    training.wait_for_hold()
     with pytest.raises(JobFileError, match=rf"job {training.job_id} already has the run directory"):
         start()
     status = read_status(training.run_dir)

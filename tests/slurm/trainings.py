@@ -41,17 +41,21 @@ class Training:
         return slurm("squeue", "-h", "-t", "all", "-j", self.job_id, "-o", "%T")
 
     def go(self) -> None:
-        """End the slow steps."""
+        """End the waiting."""
         (self.run_dir.parent / f"{self.run_dir.name}.go").touch()
+
+    def wait_for_hold(self, after: int = 0) -> int:
+        """Until the training waits after a step greater than ``after``; that step."""
+        held = self.run_dir.parent / f"{self.run_dir.name}.held"
+        step = lambda: int((held.read_text() if held.exists() else "") or 0)
+        self.wait(lambda: step() > after, f"a step after {after}")
+        return step()
 
     def lines(self) -> list[dict[str, Any]]:
         """Lines of metrics.jsonl without what may differ between equal runs: times and memory."""
         path = self.run_dir / "metrics.jsonl"
         lines = [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
         return [{k: v for k, v in line.items() if "time" not in k and "memory" not in k} for line in lines]
-
-    def wait_for_step(self, step: int) -> None:
-        self.wait(lambda: any(line["step"] >= step for line in self.lines()), f"step {step}")
 
     def wait_for_start(self, number: int) -> None:
         self.wait(lambda: len(self.attempts) >= number, f"start {number}")
