@@ -163,7 +163,8 @@ def expand_array(array: Sequence[str]) -> list[tuple[str, list[str]]]:
     runs = []
     for point in itertools.product(*axes):
         names = [f"{key.lstrip('+').rsplit('.', 1)[-1]}_{value}" for key, value in point]
-        runs.append(("-".join(re.sub(r"[^\w.+-]+", "_", name) for name in names), [f"{k}={v}" for k, v in point]))
+        folder = "-".join(re.sub(r"[^A-Za-z0-9.+-]+", "_", name).strip("_") for name in names)
+        runs.append((folder, [f"{key}={value}" for key, value in point]))
     if len({name for name, _ in runs}) < len(runs):
         raise SubmitError(
             "--array gives two runs the same directory: the same value, or the same last part of a key, twice"
