@@ -6,6 +6,8 @@ from __future__ import annotations
 import argparse
 import sys
 import warnings
+from itertools import takewhile
+from pathlib import Path
 from typing import Any
 
 EXAMPLES = """examples:
@@ -33,8 +35,7 @@ def parse() -> argparse.Namespace:
     add("--nodes", type=int, metavar="N", help="machines (default: 1)")
     add("--gpus-per-node", type=int, metavar="N", help="GPUs of each (default: 1)")
     add("--world-size", type=int, metavar="N", help="all GPUs, instead of these two: in nodes of up to 8")
-    add("--parallel", choices=("ddp", "fsdp"), help="default: the config's train.parallel, else ddp")
-    add("--no-reshard", action="store_true", help="FSDP keeps weights gathered from the forward to the backward pass")
+    add("--parallel", choices=("ddp", "fsdp"), help="short for train.parallel=...")
     add("--size", nargs=2, type=int, metavar=("H", "W"), help="pixels of the padded batch (default: data.image_size)")
     add("--objects", type=int, default=100, metavar="N", help="objects in each image (default: 100, a crowded one)")
     add("--images", type=int, metavar="N", help="size of the training set (default: counted, if its files are here)")
@@ -60,10 +61,12 @@ def plan_runs(args: argparse.Namespace) -> int:
     from pe_dense.config import load_config
     from pe_dense.engine.planning import make_plan
 
-    plans = []
+    setup, plans = setup_of(args), []
+    if args.parallel:
+        args.overrides.append(f"train.parallel={args.parallel}")
     for path in args.config_file:
         cfg = load_config(path, args.overrides)
-        plans.append(make_plan(cfg, setup_of(args, cfg), args.size and tuple(args.size), args.objects, args.images))
+        plans.append(make_plan(cfg, setup, args.size and tuple(args.size), args.objects, args.images))
     if len(plans) == 1:
         print_plan(plans[0], args.config_file[0])
     else:
@@ -71,16 +74,14 @@ def plan_runs(args: argparse.Namespace) -> int:
     return 0
 
 
-def setup_of(args: argparse.Namespace, cfg: Any) -> Any:
+def setup_of(args: argparse.Namespace) -> Any:
     """The cluster of the command line."""
     from pe_dense.engine.planning import Setup, find_gpu
 
     nodes, per_node = args.nodes or 1, args.gpus_per_node or 1
     if args.world_size is not None:
         nodes, per_node = max(1, args.world_size // 8), min(args.world_size, 8)
-    parallel = args.parallel or cfg.train.get("parallel", "ddp")
-    reserve = args.reserve_gib * 2**30
-    return Setup(find_gpu(args.gpu), nodes, per_node, parallel, not args.no_reshard, args.mfu, reserve)
+    return Setup(find_gpu(args.gpu), nodes, per_node, args.mfu, args.reserve_gib * 2**30)
 
 
 def print_plan(plan: Any, path: str) -> None:
@@ -88,13 +89,17 @@ def print_plan(plan: Any, path: str) -> None:
     from rich.console import Console
 
     console = Console(highlight=False)
-    setup, needs = plan.setup, plan.needs
-    spread = f"{setup.nodes} x {setup.per_node} {setup.gpu.title}, {setup.parallel.upper()}"
-    console.print(f"[bold]{path}[/] on {spread}, {plan.settings.precision}")
-    console.print(parameter_table(needs))
+    console.print(f"[bold]{path}[/]", place(plan), sep="\n")
+    console.print(parameter_table(plan.needs))
     console.print(memory_table(plan))
     console.print(step_table(plan))
     print_notes(console, plan)
+
+
+def place(plan: Any) -> str:
+    """Where, and how spread."""
+    setup, settings = plan.setup, plan.settings
+    return f"{setup.nodes} x {setup.per_node} {setup.gpu.title}, {settings.parallel.upper()}, {settings.precision}"
 
 
 def new_table(title: str, first: str) -> Any:
@@ -180,7 +185,7 @@ def step_table(plan: Any) -> Any:
 def print_notes(console: Any, plan: Any) -> None:
     """What the letters mean and what is assumed."""
     setup, precision = plan.setup, plan.settings.precision
-    units = ", u of the largest FSDP unit, rest: in no unit" if setup.parallel == "fsdp" else ""
+    units = ", u of the largest FSDP unit, rest: in no unit" if plan.settings.parallel == "fsdp" else ""
     height, width = plan.size
     console.print(f"P parameters, T trained ones{units}; n = {setup.world}; < as configured.", soft_wrap=False)
     console.print(f"* counted by running a step on shapes: {height} x {width} px, not measured on a GPU.")
@@ -193,39 +198,35 @@ def print_notes(console: Any, plan: Any) -> None:
 
 def print_sizing(plans: list[Any], paths: list[str]) -> None:
     """One line a config."""
-    from pathlib import Path
-
     from rich.console import Console
 
     from pe_dense.engine.planning import memory, step_times
 
-    setup = plans[0].setup
-    title = f"{setup.nodes} x {setup.per_node} {setup.gpu.title}, {setup.parallel.upper()}"
-    table = new_table(title, "config")
-    for name in (
-        "params\nM",
-        "batch",
-        "TFLOP\nper image",
-        "GiB per GPU, blocks\nrecomputed none",
-        "\nhalf",
-        "\nall",
-        "step\ns",
-        "run\nh",
-    ):
-        table.add_column(name, justify="right", no_wrap=True)
-    for plan, path in zip(plans, paths):
-        needs = plan.needs
-        total = {e: sum(r.value for r in memory(needs, s, plan.settings, plan.setup)) for e, s in needs.steps.items()}
-        step = step_times(needs, plan.settings, plan.setup)[-1].value
+    names = [Path(path).stem for path in paths]
+    same = takewhile(lambda words: len(set(words)) == 1, zip(*(name.split("_") for name in names)))
+    common = "".join(f"{words[0]}_" for words in same)
+    table = new_table(place(plans[0]), f"\n\n{common}...")
+    heads = [
+        "params\nM", "images\na GPU", "TFLOP\nan image", "GiB, re-\ncomputed:\nnone", "half", "all", "step\ns", "run\nh"
+    ]  # fmt: skip
+    for head in heads:
+        table.add_column("\n" * (2 - head.count("\n")) + head, justify="right", no_wrap=True)
+    for plan, name in zip(plans, names):
+        needs, step = plan.needs, step_times(plan.needs, plan.settings, plan.setup)[-1].value
+        rows = {every: memory(needs, cost, plan.settings, plan.setup) for every, cost in needs.steps.items()}
+        total = {every: f"{sum(row.value for row in found) / 2**30:.1f}" for every, found in rows.items()}
         work = (needs.chosen.forward + needs.chosen.backward) / needs.images / 1e12
         table.add_row(
-            Path(path).stem, f"{needs.parts[0].parameters / 1e6:,.1f}", str(plan.batch_size), f"{work:.2f}",
-            *(f"{total[e] / 2**30:.1f}" if e in total else "-" for e in (0, 2, 1)), f"{step:.3f}",
-            f"{plan.steps * step / 3600:,.1f}",
+            name.removeprefix(common), f"{needs.parts[0].parameters / 1e6:,.1f}",
+            str(plan.batch_size // plan.setup.world), f"{work:.2f}", *(total.get(every, "-") for every in (0, 2, 1)),
+            f"{step:.3f}", f"{plan.steps * step / 3600:,.1f}",
         )  # fmt: skip
     console = Console(highlight=False)
     console.print(table)
-    console.print(f"Of one config alone, each number is shown with its formula. MFU {setup.utilization:g} assumed.")
+    console.print(
+        f"GiB: memory per GPU by how many blocks are recomputed; TFLOP and step as configured, MFU "
+        f"{plans[0].setup.utilization:g} assumed. Give one config to see how each number comes about."
+    )
 
 
 def main() -> int:

@@ -170,18 +170,16 @@ def _count(module: nn.Module) -> int:
 
 def _units(module: nn.Module) -> Iterable[nn.Module]:
     listed: Any = getattr(module, "shard_units", None)
-    return listed() if callable(listed) else getattr(module, "blocks", ())
+    return listed() if callable(listed) else ()
 
 
 @dataclass(frozen=True)
 class Setup:
-    """Where and how the run is spread, and what is assumed about it.
+    """Where the run takes place, and what is assumed about it.
 
     Attributes:
         gpu: of each process.
         nodes, per_node: machines, and GPUs of each.
-        parallel: "ddp" (a replica in each process) or "fsdp" (a shard).
-        reshard: FSDP frees a unit after its forward pass and gathers it again.
         utilization: share of the GPU's peak that the arithmetic reaches.
         reserve: bytes for the CUDA context, NCCL, kernels' workspaces and fragmentation.
 
@@ -192,14 +190,10 @@ class Setup:
     gpu: Gpu
     nodes: int = 1
     per_node: int = 1
-    parallel: str = "ddp"
-    reshard: bool = True
     utilization: float = 0.35
     reserve: float = 3 * 2**30
 
     def __post_init__(self) -> None:
-        if self.parallel not in ("ddp", "fsdp"):
-            raise ValueError(f'parallel must be "ddp" or "fsdp", it is "{self.parallel}"')
         if self.nodes < 1 or self.per_node < 1:
             raise ValueError(f"{self.nodes} nodes of {self.per_node} GPUs: both must be at least 1")
         if not 0 < self.utilization <= 1:
@@ -244,11 +238,11 @@ def images_per_pass(batch_size: int, world: int, accumulate: int) -> int:
 
 def memory(needs: Needs, step: StepCost, settings: TrainSettings, setup: Setup) -> list[Row]:
     """Bytes of each GPU at the fullest moment of a step; ``step`` is one of ``needs.steps``."""
-    n = setup.world if setup.parallel == "fsdp" else 1
+    n = setup.world if settings.parallel == "fsdp" else 1
     share = " / n" if n > 1 else ""
     rows = [Row("weights, fp32", needs.weights / n, f"4 B x P{share}")]
-    if setup.parallel == "fsdp":
-        rows.append(_gathered(needs, settings, setup))
+    if settings.parallel == "fsdp":
+        rows.append(_gathered(needs, settings))
     elif step.with_copies > step.activations:
         rows.append(Row("weights, bf16 copies", step.with_copies - step.activations, "autocast's, in a pass *"))
     if setup.world == 1 and settings.accumulate == 1:
@@ -263,27 +257,31 @@ def memory(needs: Needs, step: StepCost, settings: TrainSettings, setup: Setup) 
     return rows
 
 
-def _gathered(needs: Needs, settings: TrainSettings, setup: Setup) -> Row:
+def _gathered(needs: Needs, settings: TrainSettings) -> Row:
     """What FSDP holds unsharded: the unit at work and the next, their gradients, and all that is in no unit."""
     size = _BF16 if settings.precision == "bf16" else _FP32
     rest, unit = needs.parts[0].parameters - sum(needs.units), max(needs.units, default=0)
-    inside = 2 * unit if setup.reshard else sum(needs.units)
+    inside = 2 * unit if settings.reshard else sum(needs.units)
     value = (2 * _FP32 + (size if size != _FP32 else 0)) * rest + size * inside + (size + _FP32) * unit
-    kept = "2 u" if setup.reshard else "all units"
+    held = ""
+    if settings.accumulate > 1:  # gradients are reduced once a step, until then they are whole
+        value += _FP32 * sum(needs.units)
+        held = " + 4 B x units"
+    kept = "2 u" if settings.reshard else "all units"
     copies = " + 2 B" if size == _BF16 else ""
-    return Row("gathered by FSDP", value, f"{size} B x {kept} + {size + _FP32} B x u + (8 B{copies}) x rest")
+    return Row("gathered by FSDP", value, f"{size} B x {kept} + {size + _FP32} B x u + (8 B{copies}) x rest{held}")
 
 
 def communication(needs: Needs, settings: TrainSettings, setup: Setup) -> list[Row]:
     """Bytes that each GPU sends (and receives) in one step."""
     n = setup.world
     part = (n - 1) / n
-    if setup.parallel == "ddp":
+    if settings.parallel == "ddp":
         return [Row("all-reduce of gradients", 2 * part * needs.gradients, "2 (n - 1) / n x 4 B x T")]
     size = _BF16 if settings.precision == "bf16" else _FP32
     units = sum(needs.units)
     rest = needs.parts[0].parameters - units
-    again = 2 if setup.reshard else 1
+    again = 2 if settings.reshard else 1
     gathers = part * settings.accumulate * (again * size * units + _FP32 * rest)
     formula = f"(n - 1) / n x ({again} x {size} B x units + 4 B x rest)"
     if settings.accumulate > 1:
@@ -300,7 +298,7 @@ def step_times(needs: Needs, settings: TrainSettings, setup: Setup) -> list[Row]
     passes, step = settings.accumulate, needs.chosen
     forward, backward = step.forward / speed, step.backward / speed
     sent = sum(row.value for row in communication(needs, settings, setup)) / setup.bandwidth
-    if setup.parallel == "ddp":
+    if settings.parallel == "ddp":
         whole = passes * (forward + backward) + max(0.0, sent - backward)
         formula = "forward + max(backward, communication)"
     else:

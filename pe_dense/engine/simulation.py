@@ -114,7 +114,8 @@ def training_step(
         for hook in hooks:
             hook.remove()
         model.zero_grad(set_to_none=True)
-    return StepCost(*watch.peaks, forward, watch.flops - forward)
+    activations, with_copies, with_gradients = watch.peaks
+    return StepCost(activations, with_copies, with_gradients, forward, watch.flops - forward)
 
 
 class _NormsInFloat32(TorchFunctionMode):

@@ -166,27 +166,28 @@ def test_memory_with_all_gradients(world, accumulate):
 
 def test_memory_of_a_shard():
     n = needs()
-    rows = by_name(memory(n, n.chosen, settings(), Setup(GPUS["h100"], 2, 4, "fsdp")))
+    rows = by_name(memory(n, n.chosen, settings(parallel="fsdp"), Setup(GPUS["h100"], 2, 4)))
     assert rows["weights, fp32"] == 400 / 8
     assert rows["gradients"] == 360 / 8
     assert rows["optimizer state"] == 720 / 8
     assert rows["EMA"] == 400 / 8
     assert rows["gathered by FSDP"] == 2 * 2 * 10 + (2 + 4) * 10 + (8 + 2) * 20
-    kept = by_name(memory(n, n.chosen, settings(), Setup(GPUS["h100"], 2, 4, "fsdp", reshard=False)))
+    kept = by_name(memory(n, n.chosen, settings(parallel="fsdp", reshard=False), Setup(GPUS["h100"], 2, 4)))
     assert kept["gathered by FSDP"] - rows["gathered by FSDP"] == 2 * (80 - 20)
+    parts = by_name(memory(n, n.chosen, settings(parallel="fsdp", accumulate=2), Setup(GPUS["h100"], 2, 4)))
+    assert parts["gathered by FSDP"] - rows["gathered by FSDP"] == 4 * 80
 
 
 def test_communication_by_hand():
     n = needs()
     ddp = by_name(communication(n, settings(), Setup(GPUS["h100"], 2, 4)))
     assert ddp == {"all-reduce of gradients": 2 * 7 / 8 * 360}
-    setup = Setup(GPUS["h100"], 2, 4, "fsdp")
-    fsdp = by_name(communication(n, settings(), setup))
+    fsdp = by_name(communication(n, settings(parallel="fsdp"), Setup(GPUS["h100"], 2, 4)))
     assert fsdp == {
         "all-gather of weights": 7 / 8 * (2 * 2 * 80 + 4 * 20),
         "reduce-scatter of gradients": 7 / 8 * 360,
     }
-    kept = by_name(communication(n, settings(accumulate=3), Setup(GPUS["h100"], 2, 4, "fsdp", reshard=False)))
+    kept = by_name(communication(n, settings(parallel="fsdp", reshard=False, accumulate=3), Setup(GPUS["h100"], 2, 4)))
     assert kept["all-gather of weights"] == 3 * 7 / 8 * (2 * 80 + 4 * 20)
     assert sum(by_name(communication(n, settings(), Setup(GPUS["h100"]))).values()) == 0
 
@@ -212,7 +213,7 @@ def test_messages():
     assert images_per_pass(24, 8, 2) == 2
     with pytest.raises(ValueError, match=r"no bfloat16 units: set train.precision=fp32"):
         Setup(GPUS["v100"]).peak("bf16")
-    for wrong in ({"parallel": "tp"}, {"nodes": 0}, {"utilization": 1.5}):
+    for wrong in ({"nodes": 0}, {"utilization": 1.5}):
         with pytest.raises(ValueError, match=r"must"):
             Setup(GPUS["h100"], **wrong)
     cfg = load_config(TINY, ["data.root=/nowhere"])
@@ -270,7 +271,8 @@ def test_memory_of_a_real_process(side, images, arguments, every):
     """
     objects = 40
     overrides = [
-        *map(str, arguments), f"model.backbone.backbone.checkpoint_every={every}", f"dataloader.train.batch_size={images}"
+        *map(str, arguments), f"model.backbone.backbone.checkpoint_every={every}",
+        f"dataloader.train.batch_size={images}",
     ]  # fmt: skip
     plan = make_plan(
         load_config(overrides[0], overrides[1:]), Setup(GPUS["h100"], reserve=0), (side, side), objects, images=100

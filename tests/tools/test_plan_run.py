@@ -27,7 +27,9 @@ def tool(monkeypatch, capsys):
 
 
 def test_one_config(tool):
-    status, out, _ = tool("--config-file", TINY, "--gpu", "a100-80", "--world-size", 16, "--images", 1280, *SHALLOW, *DATA)
+    status, out, _ = tool(
+        "--config-file", TINY, "--gpu", "a100-80", "--world-size", 16, "--images", 1280, *SHALLOW, *DATA
+    )
     assert status == 0
     assert max(map(len, out.splitlines())) <= 90
     assert "2 x 8 A100 SXM 80 GB, DDP, bf16" in out
@@ -60,8 +62,10 @@ def test_several_configs_make_a_table(tool):
     )  # fmt: skip
     assert status == 0
     assert max(map(len, out.splitlines())) <= 90
-    assert "mask_rcnn_pe_spatial_t16_36ep" in out
-    assert "mask_rcnn_pe_spatial_s16_36ep" in out
+    assert "mask_rcnn_pe_spatial_..." in out
+    for name in ("t16_36ep", "s16_36ep"):
+        assert f" {name} " in out
+    assert "…" not in out
 
 
 @pytest.mark.slow
