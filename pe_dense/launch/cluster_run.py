@@ -93,6 +93,7 @@ class ClusterRun(submitit.helpers.Checkpointable):
         except Exception as error:
             self._failed(error)
             raise
+        self._ignore_signals()  # Python gives up its handlers before it ends: a signal would then make a failure of it
         self._wait("done")
         if dist.is_initialized():
             dist.destroy_process_group()
@@ -164,10 +165,13 @@ class ClusterRun(submitit.helpers.Checkpointable):
         if os.getpid() == self._owner:  # SLURM signals forked data-loader workers too: they end with this process
             self._leave(number)
 
+    def _ignore_signals(self) -> None:
+        for number in (signal.SIGTERM, self.options.signal_number):
+            signal.signal(number, signal.SIG_IGN)
+
     def _leave(self, number: int) -> NoReturn:
         """End the process after a signal, without a result."""
-        for again in (signal.SIGTERM, self.options.signal_number):
-            signal.signal(again, signal.SIG_IGN)
+        self._ignore_signals()
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler takes a worker's end for an error
         for child in multiprocessing.active_children():
             child.kill()  # workers of a data loader would keep the job's step alive

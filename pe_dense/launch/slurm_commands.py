@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pe_dense.config.errors import listing
 from pe_dense.launch.options import JobOptions
 
 _TIMEOUT = 60
@@ -218,5 +217,5 @@ def _megabytes(mem: str | None) -> int:
 def reason_of(error: Exception) -> str:
     """SLURM's words in an error that submitit raised, without its decoration."""
     text = str(error)
-    lines = [line.split("error: ", 1)[-1] for line in text.splitlines() if line.startswith(("sbatch:", "slurm_"))]
-    return "; ".join(line.removeprefix("Batch job submission failed: ") for line in lines) or listing([text.strip()])
+    lines = re.findall(r"^(?:\S*/)?sbatch: (?:error: )?(?:Batch job submission failed: )?(.+)", text, re.MULTILINE)
+    return "; ".join(lines) or text.strip()
