@@ -76,7 +76,7 @@ def plan_runs(args: argparse.Namespace) -> int:
 
 def setup_of(args: argparse.Namespace) -> Any:
     """The cluster of the command line."""
-    from pe_dense.engine.planning import Setup, find_gpu
+    from pe_dense.engine.hardware import Setup, find_gpu
 
     nodes, per_node = args.nodes or 1, args.gpus_per_node or 1
     if args.world_size is not None:

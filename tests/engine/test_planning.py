@@ -12,10 +12,9 @@ from torch import nn
 from pe_dense.config import instantiate, load_config
 from pe_dense.engine.analysis import Part, analyze
 from pe_dense.engine.build import without_pretrained
+from pe_dense.engine.hardware import GPUS, Setup
 from pe_dense.engine.planning import (
-    GPUS,
     Needs,
-    Setup,
     communication,
     images_per_pass,
     make_plan,
