@@ -110,10 +110,17 @@ def save_checkpoint(checkpoint: Checkpoint) -> None:
         save_file({name: value.contiguous() for name, value in checkpoint.weights.items()}, temporary, metadata)
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
+        temporary.chmod(0o666 & ~_umask())  # the library makes files that nobody else can read
         os.replace(temporary, path)
     except (OSError, SafetensorError) as error:
         temporary.unlink(missing_ok=True)
         raise write_error(path, reason(error)) from error
+
+
+def _umask() -> int:
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:

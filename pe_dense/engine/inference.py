@@ -23,6 +23,7 @@ from pe_dense.engine.run_log import json_numbers
 from pe_dense.engine.trainer import autocast, to_device
 from pe_dense.evaluation import Evaluator
 from pe_dense.structures import Categories
+from pe_dense.structures.wording import counted
 
 logger = logging.getLogger(__name__)
 
@@ -157,7 +158,8 @@ def _predict(
     for _ in range(spare):
         model([to_device(sample, device) for sample in batch])
     seconds = time.perf_counter() - started
-    logger.info("predicted %d images in %.1f s (%.3f s/image)", images, seconds, seconds / max(1, images))
+    images = round(dist.mean_over_processes([float(images)])[0] * dist.world_size())
+    logger.info("predicted %s in %.1f s (%.3f s/image)", counted(images, "image"), seconds, seconds / max(1, images))
     return True
 
 

@@ -49,6 +49,8 @@ def test_file_round_trip(tmp_path: Path) -> None:
     assert torch.equal(loaded.weights["weight"], saved.weights["weight"])
     assert (loaded.step, loaded.config, loaded.categories, loaded.metrics) == (5, "a: 1\n", CLASSES, {"bbox/AP": 41.5})
     assert [p.name for p in saved.path.parent.iterdir()] == ["best.safetensors"]
+    (tmp_path / "plain").touch()
+    assert saved.path.stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
 @pytest.mark.parametrize("ema", [False, True])
