@@ -150,8 +150,7 @@ def _eval_hook(cfg: DictConfig, trainer: Trainer) -> EvalHook:
     ckpt.check_categories(trainer.facts["categories"], evaluation.categories, "dataloader.train", "dataloader.test")
 
     def evaluate(trainer: Trainer) -> dict[str, float] | None:
-        # only a single process may leave on its own: others would wait for it
-        stop = lambda: bool(trainer.stop.received) and dist.world_size() == 1
+        stop = lambda: bool(trainer.stop.received)
         with trainer.ema.applied() if trainer.ema is not None else nullcontext():
             return evaluation.run(trainer.model, trainer.device, settings.precision, trainer.step, should_stop=stop)
 

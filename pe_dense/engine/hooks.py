@@ -219,6 +219,7 @@ class EvalHook(Hook):
         trainer.heartbeat("evaluating", trainer.step)
         results = self.evaluate(trainer)
         if results is None:
+            trainer.cut_short = True  # at once, so that a resumed run makes up for this evaluation
             return
         trainer.results = results
         if trainer.writer is not None:

@@ -6,7 +6,7 @@ import contextlib
 import json
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 RECORD_NAME = "evaluation.json"
 
 _REPORT_SECONDS = 30.0
+_AGREE_EVERY = 10
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class Evaluation:
         precision: str,
         step: int | None,
         checkpoint: Path | None = None,
-        should_stop: Callable[[], bool] = lambda: False,
+        should_stop: Callable[[], bool] | None = None,
     ) -> dict[str, float] | None:
         """See :func:`run_inference`; ``step`` and ``checkpoint`` say where the weights come from."""
         record = {"checkpoint": str(checkpoint) if checkpoint is not None else None, "step": step, "results": None}
@@ -108,7 +109,7 @@ def run_inference(
     evaluator: Evaluator,
     device: torch.device,
     precision: str = "fp32",
-    should_stop: Callable[[], bool] = lambda: False,
+    should_stop: Callable[[], bool] | None = None,
 ) -> dict[str, float] | None:
     """Predict every image of a test loader and evaluate; the model's mode and all generators stay as they were.
 
@@ -118,7 +119,7 @@ def run_inference(
         evaluator: is reset first.
         device: where the samples go.
         precision: "fp32" or "bf16".
-        should_stop: asked after every batch; True cuts the evaluation short.
+        should_stop: asked after every batch; True in one process cuts the evaluation of all short.
 
     Returns:
         The evaluator's results, the same in every process, or None if it was cut short.
@@ -140,38 +141,54 @@ def _predict(
     loader: Iterable[list[dict[str, Any]]],
     evaluator: Evaluator,
     device: torch.device,
-    should_stop: Callable[[], bool],
+    should_stop: Callable[[], bool] | None,
 ) -> bool:
     evaluator.reset()
     started = reported = time.perf_counter()
     images = 0
-    spare = _spare_batches(model, loader)
-    for batch in loader:
-        evaluator.process(batch, model([to_device(sample, device) for sample in batch]))
-        images += len(batch)
-        if should_stop():
-            logger.warning("evaluation cut short after %d images", images)
+    for turn, batch in enumerate(_in_step(model, loader)):
+        if batch is not None:
+            evaluator.process(batch, model([to_device(sample, device) for sample in batch]))
+            images += len(batch)
+        if should_stop is not None and _anyone(should_stop(), turn):
+            logger.warning("evaluation cut short after %s", counted(images, "image"))
             return False
         if time.perf_counter() - reported > _REPORT_SECONDS:
             reported = time.perf_counter()
-            logger.info("evaluated %d images, %.3f s/image", images, (reported - started) / images)
-    for _ in range(spare):
-        model([to_device(sample, device) for sample in batch])
+            logger.info("evaluated %s, %.3f s/image", counted(images, "image"), (reported - started) / images)
     seconds = time.perf_counter() - started
     images = round(dist.mean_over_processes([float(images)])[0] * dist.world_size())
     logger.info("predicted %s in %.1f s (%.3f s/image)", counted(images, "image"), seconds, seconds / max(1, images))
     return True
 
 
-def _spare_batches(model: nn.Module, loader: Iterable[list[dict[str, Any]]]) -> int:
-    """Passes that this process has to make besides its own: a sharded model needs all processes for each."""
-    if not is_sharded(model):
-        return 0
+def _in_step(model: nn.Module, loader: Iterable[list[dict[str, Any]]]) -> Iterator[list[dict[str, Any]] | None]:
+    """This process's batches, then None until all processes have had theirs.
+
+    A sharded model needs all processes for each pass: the last batch is given to it again, and nobody looks at that.
+    """
+    if dist.world_size() == 1:
+        yield from loader
+        return
     own = len(loader)  # type: ignore[arg-type]  # a test loader has a length
     most = int(dist.max_over_processes([float(own)])[0])
-    if most and not own:
-        raise ValueError("fewer test images than processes: a sharded model cannot be evaluated on them")
-    return most - own
+    if is_sharded(model) and most and not own:
+        raise ValueError("there are fewer test images than processes: evaluate with fewer, or with train.parallel=ddp")
+    last = None
+    for last in loader:
+        yield last
+    for _ in range(most - own):
+        if is_sharded(model) and last is not None:
+            device = next(model.parameters()).device
+            model([to_device(sample, device) for sample in last])
+        yield None
+
+
+def _anyone(wants: bool, turn: int) -> bool:
+    """Whether a process wants to stop; several processes ask each other at every tenth turn only."""
+    if dist.world_size() == 1:
+        return wants
+    return turn % _AGREE_EVERY == 0 and bool(dist.max_over_processes([float(wants)])[0])
 
 
 def _eager() -> contextlib.AbstractContextManager[Any]:

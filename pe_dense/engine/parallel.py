@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -24,14 +25,19 @@ def replicate(model: nn.Module, device: torch.device, static_graph: bool) -> nn.
     Args:
         model: on ``device``, the same in every process.
         device: of this process.
-        static_graph: every step uses the same parameters in the same way, once.
+        static_graph: every step uses the same parameters in the same way, once (used on GPUs only).
     """
     if dist.world_size() == 1:
         return model
+    # On the CPU a resumed run equals an uninterrupted one bit for bit. DDP's second step would rearrange the buckets,
+    # and with them the order in which more than two processes add up; a search for unused parameters prevents that.
+    exact = device.type == "cpu"
+    warnings.filterwarnings("ignore", message="find_unused_parameters=True was specified", category=UserWarning)
     # buffers are constants here; the argument that says so got another name in later versions of PyTorch
     known = inspect.signature(DistributedDataParallel).parameters
     name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
-    options: dict[str, Any] = {name: False, "gradient_as_bucket_view": True, "static_graph": static_graph}
+    options: dict[str, Any] = {name: False, "gradient_as_bucket_view": True}
+    options.update({"find_unused_parameters": True} if exact else {"static_graph": static_graph})
     return DistributedDataParallel(model, device_ids=[device.index] if device.type == "cuda" else None, **options)
 
 

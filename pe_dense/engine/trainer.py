@@ -96,6 +96,7 @@ class Trainer:
         self.total_steps = settings.total_steps(loader.steps_per_epoch)
         self.checkpoint_dir = Path(settings.output_dir) / "checkpoints"
         self.stop = StopSignal()
+        self.cut_short = False  # an evaluation ended early, in all processes
         self.heartbeat = Heartbeat(settings.output_dir, self.total_steps)
         self.values: dict[str, float] = {}
         self.results: dict[str, float] = {}
@@ -138,6 +139,8 @@ class Trainer:
                 ending.callback(hook.after_train, self)
             for hook in self.hooks:
                 hook.before_train(self)
+            if self.cut_short:
+                self._interrupted(0)
             batches = self.loader.iterate(self.step)
             while self.step < self.total_steps:
                 started = time.perf_counter()
@@ -150,8 +153,8 @@ class Trainer:
                 self.heartbeat("training", self.step, self.values["step_time"])
                 for hook in self.hooks:
                     hook.after_step(self)
-                if stop or (self.stop.received and dist.world_size() == 1):
-                    self._interrupted(stop or self.stop.received)
+                if stop or self.cut_short or (self.stop.received and dist.world_size() == 1):
+                    self._interrupted(stop)
 
     def train_step(self, batch: list[Sample]) -> int:
         """One optimiser step on ``batch``; returns the number of a signal any process received, or 0."""
@@ -229,6 +232,7 @@ class Trainer:
         if saver is not None:
             saver.save(self)
             saver.wait()
+        number = number or int(dist.max_over_processes([float(self.stop.received)])[0])
         message = f"stopped after step {self.step} of {self.total_steps}; continue with --resume"
         if dist.is_main():
             logger.warning("%s", message)

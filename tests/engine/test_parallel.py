@@ -58,9 +58,9 @@ def test_same_as_one_process(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
-def test_killed_and_resumed(tmp_path: Path, parallel: str, caplog: pytest.LogCaptureFixture) -> None:
-    """8 steps of 2 processes equal 5 + kill -9 of one + resume, bit for bit, generators and hooks of both included."""
+@pytest.mark.parametrize(("parallel", "processes"), [("ddp", 3), ("fsdp", 2)])
+def test_killed_and_resumed(tmp_path: Path, parallel: str, processes: int, caplog: pytest.LogCaptureFixture) -> None:
+    """8 steps of several processes equal 5 + kill -9 of one + resume, bit for bit, their generators included."""
     settings = {"steps": 8, "ema_decay": 0.9, "log_period": 3, "parallel": parallel, "async_checkpoint": True}
     paths = {name: tmp_path / f"{name}.yaml" for name in ("whole", "parts")}
     for name, path in paths.items():
@@ -69,17 +69,17 @@ def test_killed_and_resumed(tmp_path: Path, parallel: str, caplog: pytest.LogCap
         save_config(cfg, path)
     (tmp_path / "whole").mkdir()
     (tmp_path / "whole" / "killed").touch()  # so nobody is
-    with pytest.raises(LaunchError, match="process 1 of 2 was ended by SIGKILL"):
-        launch(train_saved_configs, 2, [paths["parts"]], "gloo")
+    with pytest.raises(LaunchError, match=f"process 1 of {processes} was ended by SIGKILL"):
+        launch(train_saved_configs, processes, [paths["parts"]], "gloo")
     assert latest_checkpoint(tmp_path / "parts" / "checkpoints") == step_path(tmp_path / "parts" / "checkpoints", 3)
-    launch(train_saved_configs, 2, list(paths.values()), "gloo")
+    launch(train_saved_configs, processes, list(paths.values()), "gloo")
     whole, parts = (step_path(tmp_path / name / "checkpoints", 8) for name in paths)
     names = tensor_shapes(whole)
     assert names == tensor_shapes(parts)
     assert {name.split(".")[0] for name in names} == {"model", "ema", "optimizer"}
     one, two = read_tensors(whole, ""), read_tensors(parts, "")
     assert all(torch.equal(value, two[name]) for name, value in one.items())
-    for rank in range(2):
+    for rank in range(processes):
         for key in ("torch", "python"):
             assert str(read_own(whole, rank)["rng"][key]) == str(read_own(parts, rank)["rng"][key])
     # at another number of processes it goes on at the same step, and says what differs
@@ -87,7 +87,7 @@ def test_killed_and_resumed(tmp_path: Path, parallel: str, caplog: pytest.LogCap
     shutil.rmtree(parts)
     with caplog.at_level(logging.INFO):
         train(cfg, resume=True)
-    assert "resuming with 1 processes a run of 2: same step and data, but dropout differs" in caplog.text
+    assert f"resuming with 1 processes a run of {processes}: same step and data, but dropout differs" in caplog.text
     assert "resuming at step 6 of 8" in caplog.text
     assert parts.exists()
 
