@@ -19,7 +19,7 @@ from rich.table import Table
 
 SECTIONS = ("backbone", "data", "evaluation", "parallel")
 # Page faults of freshly mapped memory dominate timings on small machines; these keep memory with the process.
-STEADY = {"MALLOC_MMAP_THRESHOLD_": "4294967296", "MALLOC_TRIM_THRESHOLD_": "17179869184"}
+STEADY = {"KINETO_LOG_LEVEL": "5", "MALLOC_MMAP_THRESHOLD_": "4294967296", "MALLOC_TRIM_THRESHOLD_": "17179869184"}
 
 
 def parse() -> argparse.Namespace:
