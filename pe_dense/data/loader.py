@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import itertools
 import signal
+import sys
 import weakref
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from functools import partial
@@ -170,6 +171,8 @@ def _iterate(batches: Dataset, numbers: Iterable[int], num_workers: int) -> Iter
         num_workers=num_workers,
         collate_fn=_unchanged,
         worker_init_fn=_prepare_worker,
+        # in a process that was spawned itself, workers would be spawned too and import everything anew
+        multiprocessing_context="fork" if sys.platform == "linux" else None,
         pin_memory=torch.cuda.is_available(),
         generator=torch.Generator(),  # the global one must not change, or a resumed run would differ
     )

@@ -71,7 +71,7 @@ def build_model(cfg: DictConfig, settings: TrainSettings, device: torch.device, 
         device: of this process.
         resumed: a checkpoint will replace the weights, so none are read.
     """
-    if settings.parallel == "ddp":
+    if settings.parallel == "ddp" or dist.world_size() == 1:  # a single process has nothing to share
         model = _initial_model(cfg, settings, resumed).to(device)
         if settings.compile:
             getattr(model, "backbone", model).compile()

@@ -88,6 +88,26 @@ def best_checkpoint(folder: str | Path) -> Path | None:
     return best if best.is_file() else latest_checkpoint(folder)
 
 
+def find_checkpoint(path: str | Path) -> Path:
+    """The checkpoint that a user means: itself, or of a run's folder ``best.safetensors``, else the newest.
+
+    Args:
+        path: a checkpoint (file or ``step_*`` folder), the output folder of a run, or its ``checkpoints`` folder.
+
+    Raises:
+        FileNotFoundError: if a folder holds no checkpoint.
+        CheckpointError: if all checkpoints of a folder are damaged.
+    """
+    path = Path(path)
+    if not path.is_dir() or (path / RUN).exists():
+        return path
+    for folder in (path / "checkpoints", path):
+        found = best_checkpoint(folder)
+        if found is not None:
+            return found
+    raise FileNotFoundError(f"folder {path} holds no checkpoint; give a checkpoint or the output folder of a run")
+
+
 def save_checkpoint(checkpoint: Checkpoint) -> None:
     """Write one safetensors file at ``checkpoint.path``: under a temporary name first, then renamed.
 
@@ -124,23 +144,20 @@ def _umask() -> int:
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
-    """Read ``best.safetensors``, a file made by ``tools/convert_checkpoint.py``, or a run's ``step_*`` folder.
+    """Read ``best.safetensors``, a file made by ``tools/convert_checkpoint.py``, a ``step_*`` folder, or what
+    :func:`find_checkpoint` finds in a run's folder.
 
     Raises:
         FileNotFoundError: if there is nothing at ``path``.
         CheckpointError: if it is damaged or not a checkpoint of this project.
     """
-    path = Path(path)
+    path = find_checkpoint(path)
     if not path.exists():
         raise FileNotFoundError(f"checkpoint {path} does not exist")
     return _from_folder(path) if path.is_dir() else _from_file(path)
 
 
 def _from_folder(path: Path) -> Checkpoint:
-    if not (path / RUN).exists():
-        raise CheckpointError(
-            f"{path} is a folder but not a checkpoint: give a step_* folder or {BEST} of a run's checkpoints/"
-        )
     check_intact(path)
     facts = read_facts(path)
     prefix = "ema." if any(name.startswith("ema.") for name in tensor_shapes(path)) else "model."

@@ -163,5 +163,5 @@ def _evaluated_model(
     ckpt.check_categories(saved.categories, categories, str(path), "dataloader.test")
     model = instantiate(without_pretrained(cfg).model)
     ckpt.load_weights(model, saved)
-    logger.info("evaluating %s (step %d)", path, saved.step)
+    logger.info("evaluating %s (step %d)", saved.path, saved.step)
     return model, saved.step

@@ -142,6 +142,8 @@ class Trainer:
             if self.cut_short:
                 self._interrupted(0)
             batches = self.loader.iterate(self.step)
+            # lets its workers go: a process that ends by an error would wait for them
+            ending.callback(getattr(batches, "close", lambda: None))
             while self.step < self.total_steps:
                 started = time.perf_counter()
                 with rng_shield(cuda=False):  # how the data is loaded must not change dropout

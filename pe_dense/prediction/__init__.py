@@ -3,7 +3,7 @@
 from pe_dense.prediction.coco_results import ResultsWriter
 from pe_dense.prediction.files import PredictionReport, predict_files
 from pe_dense.prediction.loading import load_predictor
-from pe_dense.prediction.predictor import ImageLike, Predictor, find_checkpoint
+from pe_dense.prediction.predictor import ImageLike, Predictor
 from pe_dense.prediction.video_io import VideoReader, VideoWriter
 
 __all__ = [
@@ -13,7 +13,6 @@ __all__ = [
     "ResultsWriter",
     "VideoReader",
     "VideoWriter",
-    "find_checkpoint",
     "load_predictor",
     "predict_files",
 ]

@@ -12,7 +12,7 @@ from pe_dense.config import apply_overrides, instantiate, load_config
 from pe_dense.engine.checkpoint import load_checkpoint, load_weights
 from pe_dense.engine.run import config_of_checkpoint, without_pretrained
 from pe_dense.evaluation.json_file import read_json
-from pe_dense.prediction.predictor import Predictor, find_checkpoint
+from pe_dense.prediction.predictor import Predictor
 from pe_dense.structures import Categories
 
 logger = logging.getLogger(__name__)
@@ -29,8 +29,8 @@ def load_predictor(
     """Model, test transforms and class names for prediction.
 
     Args:
-        checkpoint: a checkpoint, or the folder of a run (see :func:`find_checkpoint`). Without a config file it is all
-            that is needed.
+        checkpoint: a checkpoint, or the folder of a run (its ``best.safetensors``, else the newest). Without a config
+            file it is all that is needed.
         config_file: where model and test transforms come from instead of the checkpoint. Without a checkpoint the model
             loads the ``weights`` that the config names.
         overrides: changes to that config, e.g. ``["dataloader.test.transforms.0.short_edge_length=1024"]``.
@@ -46,7 +46,6 @@ def load_predictor(
         raise ValueError(f"the score threshold must lie between 0 and 1, it is {score_threshold}")
     if checkpoint is None and config_file is None:
         raise ValueError("give a checkpoint, a config file, or both")
-    checkpoint = find_checkpoint(checkpoint) if checkpoint is not None else None
     saved = load_checkpoint(checkpoint) if checkpoint is not None else None
     if config_file is not None:
         cfg = load_config(config_file, overrides)
@@ -61,7 +60,7 @@ def load_predictor(
     else:
         model = instantiate(without_pretrained(cfg).model)
         load_weights(model, saved)
-        logger.info("predicting with %s (step %d)", checkpoint, saved.step)
+        logger.info("predicting with %s (step %d)", saved.path, saved.step)
         categories = Categories.from_json(saved.categories) if saved.categories is not None else None
     if class_names is not None:
         categories = _read_categories(class_names)

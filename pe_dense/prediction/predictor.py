@@ -14,10 +14,9 @@ from torch import Tensor, nn
 from pe_dense.config import instantiate
 from pe_dense.data import Transform, read_image, transform_image
 from pe_dense.data.image_io import planes
-from pe_dense.engine.checkpoint import best_checkpoint, load_checkpoint, load_weights
+from pe_dense.engine.checkpoint import load_checkpoint, load_weights
 from pe_dense.engine.run import config_of_checkpoint, without_pretrained
 from pe_dense.engine.settings import pick_device
-from pe_dense.engine.sharded import RUN
 from pe_dense.engine.trainer import autocast
 from pe_dense.structures import Categories, Instances
 
@@ -63,7 +62,7 @@ class Predictor:
         """Model, test transforms and class names from a checkpoint; averaged weights when it has them.
 
         Args:
-            path: a checkpoint, or the folder of a run (see :func:`find_checkpoint`).
+            path: a checkpoint, or the folder of a run (its ``best.safetensors``, else the newest).
             device: see :func:`pick_device`.
             score_threshold: objects below it are left out.
 
@@ -71,7 +70,6 @@ class Predictor:
             FileNotFoundError: if there is no such checkpoint.
             CheckpointError: if it is not a checkpoint of this project.
         """
-        path = find_checkpoint(path)
         saved = load_checkpoint(path)
         cfg = without_pretrained(config_of_checkpoint(saved))
         model = instantiate(cfg.model)
@@ -114,26 +112,6 @@ class Predictor:
         name = os.fspath(image) if isinstance(image, (str, os.PathLike)) else ""
         pixels = transform_image(tensor, self.transforms).to(self.device)
         return {"image": pixels, "height": height, "width": width, "image_id": 0, "file_name": name}
-
-
-def find_checkpoint(path: str | Path) -> Path:
-    """The checkpoint that a user means: itself, or of a run's folder ``best.safetensors``, else the newest.
-
-    Args:
-        path: a checkpoint (file or ``step_*`` folder), the output folder of a run, or its ``checkpoints`` folder.
-
-    Raises:
-        FileNotFoundError: if a folder holds no checkpoint.
-        CheckpointError: if all checkpoints of a folder are damaged.
-    """
-    path = Path(path)
-    if not path.is_dir() or (path / RUN).exists():
-        return path
-    for folder in (path / "checkpoints", path):
-        found = best_checkpoint(folder)
-        if found is not None:
-            return found
-    raise FileNotFoundError(f"folder {path} holds no checkpoint; give a checkpoint or the output folder of a run")
 
 
 def _as_tensor(image: ImageLike) -> Tensor:

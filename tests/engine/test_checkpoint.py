@@ -159,7 +159,7 @@ def test_what_is_not_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     with pytest.raises(CheckpointError, match=r"other\.safetensors is not a checkpoint of this project"):
         load_checkpoint("other.safetensors")
     Path("folder").mkdir()
-    with pytest.raises(CheckpointError, match=r"folder is a folder but not a checkpoint: give a step_\* folder"):
+    with pytest.raises(FileNotFoundError, match=r"folder holds no checkpoint; give a checkpoint or the output folder"):
         load_checkpoint("folder")
     path = write_step(tmp_path, 1)
     torch.save({"step": Evil()}, path / "run.pt")

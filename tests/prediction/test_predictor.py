@@ -16,8 +16,8 @@ from pe_dense.config import LazyCall as L
 from pe_dense.config import to_yaml
 from pe_dense.data import ResizeShortestEdge, read_image
 from pe_dense.engine import Checkpoint, CheckpointError, save_checkpoint
+from pe_dense.engine.checkpoint import find_checkpoint
 from pe_dense.engine.sharded import CheckpointWriter
-from pe_dense.prediction import find_checkpoint
 from pe_dense.prediction.predictor import _as_tensor
 from pe_dense.structures import Instances
 
