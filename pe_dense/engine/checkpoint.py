@@ -151,14 +151,17 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         FileNotFoundError: if there is nothing at ``path``.
         CheckpointError: if it is damaged or not a checkpoint of this project.
     """
-    path = find_checkpoint(path)
-    if not path.exists():
-        raise FileNotFoundError(f"checkpoint {path} does not exist")
-    return _from_folder(path) if path.is_dir() else _from_file(path)
+    found = find_checkpoint(path)
+    if not found.exists():
+        raise FileNotFoundError(f"checkpoint {found} does not exist")
+    if not found.is_dir():
+        return _from_file(found)
+    if found == Path(path):  # otherwise it was found for being intact
+        check_intact(found)
+    return _from_folder(found)
 
 
 def _from_folder(path: Path) -> Checkpoint:
-    check_intact(path)
     facts = read_facts(path)
     prefix = "ema." if any(name.startswith("ema.") for name in tensor_shapes(path)) else "model."
     return Checkpoint(path, read_tensors(path, prefix), facts["step"], facts["config"], facts["categories"], {})
@@ -202,8 +205,10 @@ def convert_checkpoint(source: str | Path, target: str | Path) -> Checkpoint:
         newest = latest_checkpoint(source / "checkpoints")
         if newest is None:
             raise FileNotFoundError(f"{source / 'checkpoints'} holds no step checkpoint")
-        source = newest
-    checkpoint = replace(load_checkpoint(source), path=target)
+        found = _from_folder(newest)
+    else:
+        found = load_checkpoint(source)
+    checkpoint = replace(found, path=target)
     save_checkpoint(checkpoint)
     return checkpoint
 

@@ -1,4 +1,4 @@
-"""A file per process that tells others it is alive and what it is doing."""
+"""Signs of life that the processes of a run leave in its directory: written by each, read by whoever asks."""
 
 from __future__ import annotations
 
@@ -6,18 +6,55 @@ import json
 import os
 import socket
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from pe_dense.engine import distributed as dist
 
 _SECONDS = 5.0
+_QUIET_SECONDS = 120.0
+_QUIET_STEPS = 10.0
 
 
+@dataclass(frozen=True)
 class Heartbeat:
+    """The newest sign of life of one process.
+
+    Attributes:
+        rank: of the process.
+        world_size: of its group.
+        host: where it runs.
+        state: "training", "evaluating", "saving", "done", "stopped" or "failed".
+        step: optimiser steps taken.
+        total_steps: of the run.
+        time: when it was written, seconds since 1970.
+        step_time: seconds of the last step.
+    """
+
+    rank: int
+    world_size: int
+    host: str
+    state: str
+    step: int
+    total_steps: int
+    time: float
+    step_time: float
+
+    def is_stalled(self, now: float) -> bool:
+        """Silent for two minutes and ten steps, while it should be stepping."""
+        limit = _QUIET_SECONDS + _QUIET_STEPS * self.step_time
+        return self.state in ("training", "saving") and now - self.time > limit
+
+    def __str__(self) -> str:
+        clock = time.strftime("%H:%M:%S", time.localtime(self.time))
+        return f"rank {self.rank} on {self.host}: {self.state}, step {self.step}, {clock}"
+
+
+class HeartbeatWriter:
     """Writes ``heartbeats/rank_00003.json`` of a run: at every change of state, and while training every 5 seconds.
 
-    Keys: rank, world_size, host, pid, state ("training", "evaluating", "saving", "done", "stopped" or "failed"), step,
-    total_steps, time (seconds since 1970) and step_time (seconds).
+    The keys are the attributes of :class:`Heartbeat`, and ``pid``.
 
     Args:
         output_dir: the run directory.
@@ -49,3 +86,28 @@ class Heartbeat:
             os.replace(temporary, self.path)
         except OSError:
             pass
+
+
+def read_heartbeats(folder: Path, since: float = 0.0) -> list[Heartbeat]:
+    """All heartbeats of a run by rank; those older than ``since`` belong to an earlier attempt and are left out."""
+    found = []
+    for path in sorted(folder.glob("rank_*.json")):
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+            beat = Heartbeat(
+                int(data["rank"]), int(data["world_size"]), str(data["host"]), str(data["state"]), int(data["step"]),
+                int(data["total_steps"]), float(data["time"]), float(data.get("step_time") or 0.0),
+            )  # fmt: skip
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # being replaced at this moment
+        if beat.time >= since:
+            found.append(beat)
+    return found
+
+
+def last_signs(beats: Sequence[Heartbeat]) -> str:
+    """The two processes that were heard last and first: the one that died or hung is usually the first."""
+    if not beats:
+        return "its processes left no sign of life"
+    quiet, loud = min(beats, key=lambda b: b.time), max(beats, key=lambda b: b.time)
+    return f"last sign of life: {loud}" + (f"; the longest silent: {quiet}" if quiet is not loud else "")

@@ -146,9 +146,10 @@ def _predict(
     evaluator.reset()
     started = reported = time.perf_counter()
     images = 0
-    for turn, batch in enumerate(_in_step(model, loader)):
-        if batch is not None:
-            evaluator.process(batch, model([to_device(sample, device) for sample in batch]))
+    for turn, (batch, counts) in enumerate(_in_step(model, loader)):
+        predictions = model([to_device(sample, device) for sample in batch]) if batch else []
+        if counts:
+            evaluator.process(batch, predictions)
             images += len(batch)
         if should_stop is not None and _anyone(should_stop(), turn):
             logger.warning("evaluation cut short after %s", counted(images, "image"))
@@ -162,26 +163,25 @@ def _predict(
     return True
 
 
-def _in_step(model: nn.Module, loader: Iterable[list[dict[str, Any]]]) -> Iterator[list[dict[str, Any]] | None]:
-    """This process's batches, then None until all processes have had theirs.
+def _in_step(model: nn.Module, loader: Iterable[list[dict[str, Any]]]) -> Iterator[tuple[list[dict[str, Any]], bool]]:
+    """This process's batches, each with whether it counts; then one turn for every batch that others have more.
 
-    A sharded model needs all processes for each pass: the last batch is given to it again, and nobody looks at that.
+    A sharded model needs all processes for each pass: in these turns it gets the last batch again, which does not
+    count. Any other model gets nothing.
     """
     if dist.world_size() == 1:
-        yield from loader
+        for batch in loader:
+            yield batch, True
         return
     own = len(loader)  # type: ignore[arg-type]  # a test loader has a length
     most = int(dist.max_over_processes([float(own)])[0])
     if is_sharded(model) and most and not own:
         raise ValueError("there are fewer test images than processes: evaluate with fewer, or with train.parallel=ddp")
-    last = None
-    for last in loader:
-        yield last
+    batch: list[dict[str, Any]] = []
+    for batch in loader:
+        yield batch, True
     for _ in range(most - own):
-        if is_sharded(model) and last is not None:
-            device = next(model.parameters()).device
-            model([to_device(sample, device) for sample in last])
-        yield None
+        yield batch if is_sharded(model) else [], False
 
 
 def _anyone(wants: bool, turn: int) -> bool:

@@ -32,7 +32,8 @@ def replicate(model: nn.Module, device: torch.device, static_graph: bool) -> nn.
     # On the CPU a resumed run equals an uninterrupted one bit for bit. DDP's second step would rearrange the buckets,
     # and with them the order in which more than two processes add up; a search for unused parameters prevents that.
     exact = device.type == "cpu"
-    warnings.filterwarnings("ignore", message="find_unused_parameters=True was specified", category=UserWarning)
+    if exact:
+        warnings.filterwarnings("ignore", message="find_unused_parameters=True was specified", category=UserWarning)
     # buffers are constants here; the argument that says so got another name in later versions of PyTorch
     known = inspect.signature(DistributedDataParallel).parameters
     name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
@@ -66,7 +67,7 @@ def shard(
     with torch.device("meta"):
         model = build()
     mesh = init_device_mesh(device.type, (dist.world_size(),))
-    units = [unit for module in model.modules() for unit in _units(module)]
+    units = shard_units(model)
     # the block's residual stream and rotations stay float32, autocast decides about each operation
     policy = MixedPrecisionPolicy(torch.bfloat16, torch.float32, cast_forward_inputs=False)
     for unit in units:
@@ -87,9 +88,10 @@ def shard(
     return model
 
 
-def _units(module: nn.Module) -> Iterable[nn.Module]:
-    listed: Any = getattr(module, "shard_units", None)
-    return listed() if callable(listed) else ()
+def shard_units(model: nn.Module) -> list[nn.Module]:
+    """What the sub-modules of a model list in ``shard_units()``."""
+    listed = [getattr(module, "shard_units", None) for module in model.modules()]
+    return [unit for units in listed if callable(units) for unit in units()]
 
 
 @torch.no_grad()

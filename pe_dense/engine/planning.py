@@ -14,6 +14,7 @@ from pe_dense.config import instantiate
 from pe_dense.engine.analysis import Part, parameters_by_part
 from pe_dense.engine.build import without_pretrained
 from pe_dense.engine.hardware import Setup
+from pe_dense.engine.parallel import shard_units
 from pe_dense.engine.settings import TrainSettings
 from pe_dense.engine.simulation import StepCost, imitated, training_batch, training_step
 
@@ -87,7 +88,7 @@ def measure(cfg: DictConfig, settings: TrainSettings, images: int, size: tuple[i
         optimizer = _optimizer_bytes(instantiate(cfg.optimizer)(model))
     return Needs(
         parts=parameters_by_part(model),
-        units=[_count(unit) for module in model.modules() for unit in _units(module)],
+        units=[_count(unit) for unit in shard_units(model)],
         weights=_bytes(model.parameters()),
         gradients=_bytes(p for p in model.parameters() if p.requires_grad),
         optimizer=optimizer,
@@ -113,11 +114,6 @@ def _bytes(tensors: Iterable[Tensor]) -> int:
 
 def _count(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
-
-
-def _units(module: nn.Module) -> Iterable[nn.Module]:
-    listed: Any = getattr(module, "shard_units", None)
-    return listed() if callable(listed) else ()
 
 
 def images_per_pass(batch_size: int, world: int, accumulate: int) -> int:

@@ -45,7 +45,7 @@ def train(cfg: DictConfig, resume: bool = False, hooks: Sequence[Hook] = ()) -> 
     Raises:
         ValueError: if config, data, checkpoint and run directory do not fit together.
         NonFiniteLossError: if the loss is NaN or infinite.
-        RunInterrupted: (a ``SystemExit``) after Ctrl-C or SIGTERM, with a checkpoint saved.
+        RunInterrupted: (a ``SystemExit``) after Ctrl-C, SIGTERM or SIGUSR2, with a checkpoint saved.
     """
     cfg, settings, device = _prepare(cfg)
     output_dir = Path(settings.output_dir)

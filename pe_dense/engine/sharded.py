@@ -35,7 +35,7 @@ warnings.filterwarnings("ignore", message="torch.distributed is disabled", categ
 RUN = "run.pt"
 MARKER = "COMPLETE"
 _CHUNK = 1 << 22
-_STEP = re.compile(r"step_(\d{8,})")
+_STEP = re.compile(r"step_\d{8,}")
 
 
 class CheckpointError(ValueError):
@@ -53,8 +53,12 @@ def step_path(folder: str | Path, step: int) -> Path:
 
 def list_checkpoints(folder: str | Path) -> list[Path]:
     """The finished step checkpoints of a folder, oldest first."""
-    found = [(_STEP.fullmatch(path.name), path) for path in Path(folder).glob("step_*")]
-    return [path for _, path in sorted((int(match[1]), path) for match, path in found if match)]
+    return sorted((path for path in Path(folder).glob("step_*") if _STEP.fullmatch(path.name)), key=step_of)
+
+
+def step_of(checkpoint: Path) -> int:
+    """Optimiser steps taken, by the name of a step checkpoint."""
+    return int(checkpoint.name.removeprefix("step_"))
 
 
 def prune(folder: str | Path, keep_last: int) -> None:

@@ -20,7 +20,7 @@ from torch.nn.utils import clip_grads_with_norm_
 
 from pe_dense.engine import distributed as dist
 from pe_dense.engine.ema import Ema
-from pe_dense.engine.heartbeat import Heartbeat
+from pe_dense.engine.heartbeat import HeartbeatWriter
 from pe_dense.engine.hooks import CheckpointHook, Hook, named_hooks
 from pe_dense.engine.interrupt import RunInterrupted, StopSignal
 from pe_dense.engine.optim import optimizer_tensors
@@ -97,7 +97,7 @@ class Trainer:
         self.checkpoint_dir = Path(settings.output_dir) / "checkpoints"
         self.stop = StopSignal()
         self.cut_short = False  # an evaluation ended early, in all processes
-        self.heartbeat = Heartbeat(settings.output_dir, self.total_steps)
+        self.heartbeat = HeartbeatWriter(settings.output_dir, self.total_steps)
         self.values: dict[str, float] = {}
         self.results: dict[str, float] = {}
         self.loss_names: list[str] = []
@@ -117,7 +117,7 @@ class Trainer:
 
         Raises:
             NonFiniteLossError: before the weights are updated with it.
-            RunInterrupted: after SIGINT or SIGTERM, with a checkpoint saved.
+            RunInterrupted: after SIGINT, SIGTERM or SIGUSR2, with a checkpoint saved.
         """
         self.model.train()
         try:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import takewhile
 
-from pe_dense.launch.heartbeats import last_signs, read_heartbeats
+from pe_dense.engine.heartbeat import last_signs, read_heartbeats
 from pe_dense.launch.job_files import JobFiles, read_json, write_json
 
 MAX_DEATHS = 3

@@ -20,9 +20,9 @@ import torch.distributed as dist
 
 from pe_dense.config import load_config
 from pe_dense.engine import RunInterrupted, evaluate, train
+from pe_dense.engine.heartbeat import last_signs, read_heartbeats
 from pe_dense.engine.run_log import setup_logging
 from pe_dense.launch.attempts import begin, finish
-from pe_dense.launch.heartbeats import last_signs, read_heartbeats
 from pe_dense.launch.job_files import JobFileError, JobFiles
 from pe_dense.launch.messages import user_message
 from pe_dense.launch.options import JobOptions
@@ -76,7 +76,9 @@ class ClusterRun(submitit.helpers.Checkpointable):
             The results of the last evaluation.
         """
         self._files, self._job = JobFiles(self.run_dir), submitit.JobEnvironment()
-        self._requeue: Callable[[int, Any], None] = signal.getsignal(self.options.signal_number)  # type: ignore[assignment]
+        requeue = signal.getsignal(self.options.signal_number)  # submitit has set its own
+        assert callable(requeue)
+        self._requeue: Callable[[int, FrameType | None], Any] = requeue
         self._store: dist.Store | None = None
         self._owner = os.getpid()
         self._remove_stale_files()

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pe_dense.engine.sharded import list_checkpoints, step_of
 from pe_dense.launch.slurm_commands import SlurmError, is_alive
-
-_STEP = re.compile(r"step_(\d+)(\.pt)?")
 
 
 class JobFileError(ValueError):
@@ -97,9 +95,8 @@ class JobFiles:
 
     def newest_step(self) -> int:
         """Step of the newest checkpoint, 0 without one."""
-        folder = self.run_dir / "checkpoints"
-        names = [_STEP.fullmatch(path.name) for path in folder.iterdir()] if folder.is_dir() else []
-        return max((int(match.group(1)) for match in names if match), default=0)
+        newest = list_checkpoints(self.run_dir / "checkpoints")[-1:]
+        return step_of(newest[0]) if newest else 0
 
     def check_free(self) -> None:
         """No job that waits or runs may have this run directory.

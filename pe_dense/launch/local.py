@@ -22,6 +22,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from pe_dense.launch.messages import user_message
+from pe_dense.launch.rendezvous import group_backend
 
 Backend = Literal["gloo", "nccl"]
 
@@ -80,8 +81,7 @@ def _join_group(fn: Callable[..., Any], args: Sequence[Any], backend: Backend) -
     """Run ``fn`` inside the group that the environment describes (torchrun's variables)."""
     if backend == "nccl":
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    # gloo beside nccl: flags and Python objects travel between CPUs without stopping the GPU
-    dist.init_process_group("cpu:gloo,cuda:nccl" if backend == "nccl" else "gloo")
+    dist.init_process_group(group_backend(gpus=backend == "nccl"))
     try:
         fn(*args)
     except SystemExit:

@@ -105,10 +105,15 @@ def meet(place: Place, options: JobOptions, check: Callable[[], str], member: Me
     return store
 
 
+def group_backend(gpus: bool) -> str:
+    """Of a process group: gloo, on GPUs beside NCCL, so that flags and Python objects do not stop the GPU."""
+    return "cpu:gloo,cuda:nccl" if gpus else "gloo"
+
+
 def start_group(store: dist.Store, place: Place, options: JobOptions) -> None:
-    """The process group of the run: NCCL on GPUs, gloo on CPUs."""
+    """The process group of the run."""
     dist.init_process_group(
-        "cpu:gloo,cuda:nccl" if options.gpus_per_node else "gloo", store=store, rank=place.rank,
+        group_backend(gpus=options.gpus_per_node > 0), store=store, rank=place.rank,
         world_size=place.world_size, timeout=datetime.timedelta(seconds=options.collective_timeout_s),
     )  # fmt: skip
 

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pe_dense.engine.heartbeat import Heartbeat, read_heartbeats
 from pe_dense.engine.run_log import read_metrics
 from pe_dense.launch.attempts import Attempt, read_attempts, restarts
-from pe_dense.launch.heartbeats import Heartbeat, read_heartbeats
 from pe_dense.launch.job_files import JobFiles, JobRecord
 from pe_dense.launch.slurm_commands import (
     ENDED,

@@ -47,7 +47,9 @@ def test_same_as_one_process(tmp_path: Path) -> None:
             one, other = (read_tensors(step_path(tmp_path / n / "checkpoints", 5), part) for n in ("one", name))
             assert one.keys() == other.keys() != set()
             for key, value in one.items():
-                torch.testing.assert_close(other[key], value, rtol=0, atol=1e-5, msg=lambda m: f"{name} {key}: {m}")  # noqa: B023
+                torch.testing.assert_close(
+                    other[key], value, rtol=0, atol=1e-5, msg=lambda m, of=f"{name} {key}": f"{of}: {m}"
+                )
         best = [load_checkpoint(tmp_path / n / "checkpoints" / "best.safetensors").weights for n in ("one", name)]
         torch.testing.assert_close(best[0], best[1], rtol=0, atol=1e-5)
         others = read_metrics(tmp_path / name / "metrics.jsonl")

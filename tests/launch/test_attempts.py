@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from pe_dense.engine.heartbeat import last_signs, read_heartbeats
 from pe_dense.launch import job_files
 from pe_dense.launch.attempts import MAX_STARTS, begin, finish, read_attempts, restarts
-from pe_dense.launch.heartbeats import last_signs, read_heartbeats
 from pe_dense.launch.job_files import JobFileError, JobFiles, read_json
 from pe_dense.launch.slurm_commands import SlurmError
 
@@ -59,7 +59,7 @@ def test_newest_step(files: JobFiles) -> None:
     assert files.newest_step() == 0
     folder = files.run_dir / "checkpoints"
     folder.mkdir(parents=True)
-    for name in ("step_00000012.pt", "step_00000008", "step_00000099.tmp", "step_00000100.pt.tmp", "best.pt"):
+    for name in ("step_00000012", "step_00000008", "step_00000099.tmp", "best.safetensors"):
         (folder / name).touch()
     assert files.newest_step() == 12
 

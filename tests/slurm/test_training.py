@@ -13,7 +13,7 @@ import pytest
 from cluster import Cluster
 from trainings import ROOT, STEPS, Start, Training, slurm
 
-from pe_dense.launch.heartbeats import read_heartbeats
+from pe_dense.engine.heartbeat import read_heartbeats
 from pe_dense.launch.job_files import JobFileError, JobFiles
 from pe_dense.launch.options import JobOptions
 from pe_dense.launch.run_log_tail import tail

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -17,7 +18,7 @@ from pe_dense.modeling.detection.sampling import subsample_labels
 from pe_dense.structures import Instances, RoiMasks
 
 
-class RegionHeads(nn.Module):
+class RegionHeads(nn.Module, ABC):
     """What all second stages share: sampling, the mask branch, the final detections.
 
     Subclasses say how boxes are trained (:meth:`box_losses`) and predicted (:meth:`classify`).
@@ -57,6 +58,7 @@ class RegionHeads(nn.Module):
         self.test_nms_thresh = test_nms_thresh
         self.test_topk_per_image = test_topk_per_image
 
+    @abstractmethod
     def box_losses(
         self, levels: Sequence[Tensor], samples: Samples, sizes: Sequence[tuple[int, int]], targets: Targets
     ) -> dict[str, Tensor]:
@@ -68,8 +70,8 @@ class RegionHeads(nn.Module):
             sizes: valid (height, width) of each image.
             targets: ground truth.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def classify(
         self, levels: Sequence[Tensor], boxes: Tensor, image: Tensor, sizes: Sequence[tuple[int, int]]
     ) -> tuple[Tensor, Tensor]:
@@ -84,7 +86,6 @@ class RegionHeads(nn.Module):
         Returns:
             R x K x 4 boxes (R x 1 x 4 if the classes share one) and R x K probabilities.
         """
-        raise NotImplementedError
 
     def forward(
         self,
