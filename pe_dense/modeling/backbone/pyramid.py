@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from pe_dense.layers.conv_norm import ConvNorm
 from pe_dense.layers.layer_norm2d import LayerNorm2d
+from pe_dense.modeling.backbone.features import prepare_encoder
 from pe_dense.modeling.backbone.vit import PerceptionEncoder
 
 PyramidMode = Literal["last", "per_level", "weighted"]
@@ -57,25 +58,12 @@ class FeaturePyramid(nn.Module):
         for name in self.sources:
             setattr(self, name, _level(name, backbone.embed_dim, out_channels))
         self.mix = nn.Parameter(torch.zeros(len(self.layers))) if mode == "weighted" else None
-        if norm and not isinstance(backbone.ln_post, nn.LayerNorm):
-            raise ValueError("norm=True, but this encoder has no final norm; build a PE-Core tower with ln_post=True")
-        if trainable_blocks is not None:
-            backbone.freeze(trainable_blocks)
-        self._freeze_unused()
+        prepare_encoder(backbone, self.layers, norm, trainable_blocks)
 
     def init_weights(self) -> None:
         """See :func:`pe_dense.engine.initialization.initialize`."""
         if self.mix is not None:
             nn.init.zeros_(self.mix)
-
-    def _freeze_unused(self) -> None:
-        """What the maps do not pass through gets no gradient, which several processes would wait for."""
-        encoder = self.backbone
-        last = max(i % encoder.depth for i in self.layers)
-        unused = [*encoder.blocks[last + 1 :], encoder.attn_pool, encoder.proj, None if self.norm else encoder.ln_post]
-        for part in unused:
-            if part is not None:
-                part.requires_grad_(False)
 
     def _layers(self, layers: Sequence[int] | None) -> list[int]:
         depth = self.backbone.depth
@@ -106,7 +94,11 @@ class FeaturePyramid(nn.Module):
         Returns:
             Level name to B x out_channels x (H / stride) x (W / stride).
         """
-        maps = self.backbone.forward_intermediates(images, self.layers, norm=self.norm)
+        return self.from_layers(self.backbone.forward_intermediates_with_cls(images, self.layers, norm=self.norm))
+
+    def from_layers(self, layers: Sequence[tuple[Tensor, Tensor | None]]) -> dict[str, Tensor]:
+        """As :meth:`forward`, from the encoder's output for :attr:`layers` (class tokens are not used)."""
+        maps = [grid for grid, _ in layers]
         if self.mix is not None:
             maps = [self._mixed(maps)]
         if self.mode != "per_level":
