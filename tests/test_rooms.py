@@ -14,6 +14,8 @@ ALLOWED = {
     "modeling": {"layers", "structures", "config"},
     "modeling/backbone": set(),  # a backbone knows no head
     "modeling/detection": {"modeling/backbone"},
+    "modeling/depth": {"modeling/backbone"},
+    "modeling/segmentation": {"modeling/backbone"},
     "data": {"structures", "config"},  # run_constant, for what a config takes from the data
     "evaluation": {"structures", "config"},
     "engine": {"config", "structures", "evaluation", TOP},  # the version: checkpoints carry it

@@ -17,13 +17,18 @@ from pe_dense.modeling.backbone.builders import (
     pe_spatial_s16_512,
     pe_spatial_t16_512,
 )
+from pe_dense.modeling.backbone.dense_model import DenseModel
+from pe_dense.modeling.backbone.features import EncoderFeatures, LayerFeatures
 from pe_dense.modeling.backbone.pyramid import FeaturePyramid
 from pe_dense.modeling.backbone.vit import PerceptionEncoder
 from pe_dense.modeling.backbone.weights import WeightsError, load_encoder_weights
 
 __all__ = [
     "SIZES",
+    "DenseModel",
+    "EncoderFeatures",
     "FeaturePyramid",
+    "LayerFeatures",
     "PerceptionEncoder",
     "WeightsError",
     "load_encoder_weights",

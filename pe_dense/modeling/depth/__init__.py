@@ -1,0 +1,1 @@
+"""Depth from one or several layers of the encoder: heads, losses and the model."""
