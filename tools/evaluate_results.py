@@ -49,11 +49,11 @@ def parse() -> argparse.Namespace:
 
 def evaluate(args: argparse.Namespace) -> int:
     """Score and print."""
-    from pe_dense.evaluation import evaluate_coco_results, format_results, read_evaluated_images
+    from pe_dense.evaluation import evaluate_coco_results, format_results, is_per_class, read_evaluated_images
 
     image_ids = None if args.all_images else read_evaluated_images(args.results)
     metrics = evaluate_coco_results(args.json_file, args.results, args.tasks, args.max_detections, image_ids)
-    shown = {k: v for k, v in metrics.items() if args.per_class or "/AP-" not in k}
+    shown = {k: v for k, v in metrics.items() if args.per_class or not is_per_class(k)}
     sys.stdout.write(format_results(shown) + "\n")
     if args.output:
         args.output.parent.mkdir(parents=True, exist_ok=True)

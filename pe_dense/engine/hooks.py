@@ -16,7 +16,7 @@ from pe_dense.engine.ema import Ema
 from pe_dense.engine.parallel import gather_weights
 from pe_dense.engine.run_log import memory_mb, terminal
 from pe_dense.engine.sharded import CheckpointWriter, step_path
-from pe_dense.evaluation import format_results
+from pe_dense.evaluation import format_results, is_per_class
 
 if TYPE_CHECKING:
     from pe_dense.engine.trainer import Trainer
@@ -225,7 +225,7 @@ class EvalHook(Hook):
         if trainer.writer is not None:
             trainer.writer.write(trainer.step, trainer.epoch, results)
             last = trainer.step >= trainer.total_steps
-            shown = {k: v for k, v in results.items() if last or not any(part in k for part in ("/AP-", "/AR"))}
+            shown = {k: v for k, v in results.items() if last or not (is_per_class(k) or "/AR" in k)}
             logger.info("evaluation at step %d:\n%s", trainer.step, format_results(shown))
         self._keep_best(trainer, results)
 
@@ -233,7 +233,7 @@ class EvalHook(Hook):
         if self.best_metric not in results:
             logger.warning(
                 'train.best_metric "%s" is not among the results (%s): %s is not written',
-                self.best_metric, ", ".join(k for k in results if "/AP-" not in k), BEST,
+                self.best_metric, ", ".join(k for k in results if not is_per_class(k)), BEST,
             )  # fmt: skip
         value = _rankable(results.get(self.best_metric))
         if value <= self.best:

@@ -2,8 +2,26 @@
 
 from pe_dense.evaluation.coco import evaluate_coco_results
 from pe_dense.evaluation.coco_evaluator import CocoEvaluator
+from pe_dense.evaluation.dense import DenseComparison
+from pe_dense.evaluation.dense_results import DenseResults, evaluate_dense_results
+from pe_dense.evaluation.depth import depth_metrics
+from pe_dense.evaluation.depth_evaluator import DepthEvaluator
 from pe_dense.evaluation.evaluator import Evaluator
 from pe_dense.evaluation.scope import read_evaluated_images
-from pe_dense.evaluation.table import format_results
+from pe_dense.evaluation.sem_seg_evaluator import SemSegEvaluator
+from pe_dense.evaluation.table import format_results, is_per_class
 
-__all__ = ["CocoEvaluator", "Evaluator", "evaluate_coco_results", "format_results", "read_evaluated_images"]
+__all__ = [
+    "CocoEvaluator",
+    "DenseComparison",
+    "DenseResults",
+    "DepthEvaluator",
+    "Evaluator",
+    "SemSegEvaluator",
+    "depth_metrics",
+    "evaluate_coco_results",
+    "evaluate_dense_results",
+    "format_results",
+    "is_per_class",
+    "read_evaluated_images",
+]

@@ -13,6 +13,7 @@ from pe_dense.evaluation.columns import Row
 from pe_dense.evaluation.detections import ANOTHER_DATA_SET, Detections
 from pe_dense.evaluation.ground_truth import TASKS, GroundTruth
 from pe_dense.evaluation.json_file import paused_gc, read_json
+from pe_dense.evaluation.table import distinct_names
 from pe_dense.structures.wording import counted
 
 logger = logging.getLogger(__name__)
@@ -144,9 +145,7 @@ def _score_task(
     metrics.update({f"AP{label}": _mean(precision[:, :, :, area, -1]) for label, area in sizes})
     metrics.update({f"AR{limit}": _mean(recall[:, :, 0, i]) for i, limit in enumerate(limits)})
     metrics.update({f"AR{label}": _mean(recall[:, :, area, -1]) for label, area in sizes})
-    names = truth.categories.names
-    for k, (name, json_id) in enumerate(zip(names, truth.categories.ids)):
-        label = name if names.count(name) == 1 else f"{name} ({json_id})"
+    for k, label in enumerate(distinct_names(truth.categories.names, truth.categories.ids)):
         metrics[f"AP-{label}"] = _mean(precision[:, :, k, 0, -1])
     return metrics
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
@@ -16,15 +15,13 @@ from torch import Tensor
 
 from pe_dense.evaluation.coco import score
 from pe_dense.evaluation.detections import Detections
-from pe_dense.evaluation.gather import Shard, from_first_process, gather_shards
+from pe_dense.evaluation.gather import Shard, from_first_process, gather_shards, merge_shards
 from pe_dense.evaluation.ground_truth import TASKS, GroundTruth
 from pe_dense.evaluation.json_file import paused_gc
 from pe_dense.evaluation.scope import write_evaluated_images
 from pe_dense.structures import Categories, Instances, RoiMasks
 from pe_dense.structures.masks import encode_rle
 from pe_dense.structures.wording import counted
-
-logger = logging.getLogger(__name__)
 
 RESULTS_NAME = "coco_instances_results.json"
 _IMAGES_AT_A_TIME = 256  # parsed together when scoring: bounds the number of rows that exist as Python objects
@@ -146,19 +143,7 @@ class CocoEvaluator:
         raise ValueError("tasks contains 'segm' but the model predicts no masks; evaluate with tasks=('bbox',)")
 
     def _score(self, shards: Sequence[Shard]) -> dict[str, float]:
-        merged: dict[int, bytes] = {}
-        for shard in shards:
-            merged.update(shard)
-        if not merged:
-            raise ValueError(f"no image was processed, so {self._truth.path} cannot be evaluated; is the loader empty?")
-        if repeated := sum(map(len, shards)) - len(merged):
-            logger.warning("%s processed more than once; each counts once", counted(repeated, "image"))
-        if len(merged) < len(self._known_ids):
-            logger.warning(
-                "evaluating %d of the %d images of %s; the others were not processed",
-                len(merged), len(self._known_ids), self._truth.path,
-            )  # fmt: skip
-        merged = dict(sorted(merged.items()))
+        merged = merge_shards(shards, len(self._known_ids), str(self._truth.path))
         if self.output_dir is not None:
             _write_results(merged.values(), self.output_dir)
             write_evaluated_images(self.output_dir, list(merged))

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch.distributed as dist
+
+from pe_dense.structures.wording import counted
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Shard = Mapping[int, bytes]
@@ -37,9 +42,7 @@ def gather_shards(shard: Shard, folder: Path | None) -> list[Shard] | None:
     if size == 1:
         return [shard]
     if folder is None:
-        received: list[Any] | None = [None] * size if rank == 0 else None
-        dist.gather_object(dict(shard), received)
-        return received
+        return gather_values(dict(shard))
     files = [folder / f".results_rank{i:05d}.jsonl" for i in range(size)]
     _raise_together(lambda: _write(shard, files[rank]))
     shards: list[Shard] | None = None
@@ -53,6 +56,41 @@ def gather_shards(shard: Shard, folder: Path | None) -> list[Shard] | None:
     _raise_together(read)
     files[rank].unlink(missing_ok=True)
     return shards
+
+
+def gather_values(value: T) -> list[T] | None:
+    """Each process's value, in their order, on the first process; None on the others."""
+    rank, size = _rank_and_size()
+    if size == 1:
+        return [value]
+    received: list[Any] | None = [None] * size if rank == 0 else None
+    dist.gather_object(value, received)
+    return received
+
+
+def merge_shards(shards: Sequence[Shard], num_images: int, source: str) -> dict[int, bytes]:
+    """The records of all processes, each image once, by image id.
+
+    Args:
+        shards: of :func:`gather_shards`.
+        num_images: that the data set has, for a warning when fewer were processed.
+        source: what the data set is called in messages.
+
+    Raises:
+        ValueError: if no image was processed.
+    """
+    merged: dict[int, bytes] = {}
+    for shard in shards:
+        merged.update(shard)
+    if not merged:
+        raise ValueError(f"no image was processed, so {source} cannot be evaluated; is the loader empty?")
+    if repeated := sum(map(len, shards)) - len(merged):
+        logger.warning("%s processed more than once; each counts once", counted(repeated, "image"))
+    if len(merged) < num_images:
+        logger.warning(
+            "evaluating %d of the %d images of %s; the others were not processed", len(merged), num_images, source
+        )
+    return dict(sorted(merged.items()))
 
 
 def from_first_process(compute: Callable[[], T]) -> T:

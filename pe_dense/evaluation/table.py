@@ -5,15 +5,34 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-_PRECISION = ("AP", "AP50", "AP75", "APs", "APm", "APl")
+_LINES = (  # metrics that share a line, in this order; what is in none of them follows on one of its own
+    ("AP", "AP50", "AP75", "APs", "APm", "APl"),
+    ("abs_rel", "sq_rel", "rmse", "rmse_log", "log10", "silog"),
+    ("delta1", "delta2", "delta3", "images", "skipped"),
+    ("mIoU", "mAcc", "aAcc", "mBIoU", "images", "skipped"),
+)
+_PER_CLASS = ("AP", "IoU", "BIoU")
+_COUNTS = ("images", "skipped")
+_FINE = ("depth",)  # tasks whose numbers are no percentages
 _WIDTH = 80
+
+
+def is_per_class(key: str) -> bool:
+    """Whether a result such as "bbox/AP-cat" is of one class."""
+    return _split(key)[2] is not None
+
+
+def distinct_names(names: Sequence[str], ids: Sequence[int]) -> list[str]:
+    """Names of classes for the keys of results: one that occurs more than once gets its id added."""
+    return [name if names.count(name) == 1 else f"{name} ({number})" for name, number in zip(names, ids)]
 
 
 def format_results(metrics: Mapping[str, float], width: int = _WIDTH) -> str:
     """Tables of precision and of recall with one line per task, then one of the classes in as many columns as fit.
 
     Args:
-        metrics: "task/metric" -> value; "task/AP-<class>" goes into the table of classes.
+        metrics: "task/metric" -> value; "task/AP-<class>", "task/IoU-<class>" and "task/BIoU-<class>" go into the table
+            of classes.
         width: characters per line.
 
     Returns:
@@ -21,49 +40,63 @@ def format_results(metrics: Mapping[str, float], width: int = _WIDTH) -> str:
     """
     tasks: dict[str, dict[str, float]] = {}
     classes: dict[str, dict[str, float]] = {}
+    columns: dict[str, None] = {}
     for key, value in metrics.items():
-        task, _, name = key.rpartition("/") if "/AP-" not in key else key.partition("/")
-        if name.startswith("AP-"):
-            classes.setdefault(name[3:], {})[task] = value
+        task, name, label = _split(key)
+        if label is not None:
+            columns[f"{task} {name}"] = None
+            classes.setdefault(label, {})[f"{task} {name}"] = value
         else:
             tasks.setdefault(task, {})[name] = value
     parts = [_summary(tasks)]
     if classes:
-        parts.append(_class_table(classes, list(tasks), width))
+        parts.append(_class_table(classes, list(columns), width))
     return "\n\n".join(part for part in parts if part)
 
 
-def _number(value: float | None) -> str:
-    return "-" if value is None or math.isnan(value) else f"{value:.2f}"
+def _split(key: str) -> tuple[str, str, str | None]:
+    """Task, metric and class (which may contain any character) of a key."""
+    task, slash, name = key.partition("/")
+    metric, dash, label = name.partition("-")
+    if slash and dash and metric in _PER_CLASS:
+        return task, metric, label
+    task, _, name = key.rpartition("/")
+    return task, name, None
+
+
+def _number(value: float | None, digits: int = 2) -> str:
+    return "-" if value is None or math.isnan(value) else f"{value:.{digits}f}"
 
 
 def _summary(tasks: Mapping[str, Mapping[str, float]]) -> str:
-    """One line per task, COCO's AP above its AR; tasks with other metrics get all of theirs."""
+    """Lines of metrics that belong together, a line per task; metrics that are not known get a line of their own."""
     blocks: dict[tuple[str, ...], list[list[str]]] = {}
     for task, values in tasks.items():
-        precision = tuple(n for n in _PRECISION if n in values)
-        recall = tuple(n for n in values if n.startswith("AR"))
-        for names in (precision, recall) if precision else (tuple(values),):
+        lines = [tuple(n for n in line if n in values) for line in _LINES if line[0] in values]
+        lines.append(tuple(n for n in values if n.startswith("AR")))
+        known = {n for line in lines for n in line}
+        for names in (*lines, tuple(n for n in values if n not in known)):
             if names:
-                blocks.setdefault(names, []).append([task, *(_number(values[n]) for n in names)])
+                digits = [0 if n in _COUNTS else 4 if task in _FINE else 2 for n in names]
+                row = [task, *(_number(values[n], d) for n, d in zip(names, digits))]
+                blocks.setdefault(names, []).append(row)
     return "\n\n".join(_table([["task", *names], *rows]) for names, rows in blocks.items())
 
 
-def _class_table(classes: Mapping[str, Mapping[str, float]], tasks: Sequence[str], width: int) -> str:
+def _class_table(classes: Mapping[str, Mapping[str, float]], columns: Sequence[str], width: int) -> str:
     """Classes downwards, then across."""
-    tasks = [t for t in tasks if any(t in values for values in classes.values())]
-    header = ["class", *(f"{t} AP" for t in tasks)]
-    cells = [[_shorten(name), *(_number(values.get(t)) for t in tasks)] for name, values in classes.items()]
+    header = ["class", *columns]
+    cells = [[_shorten(name), *(_number(values.get(c)) for c in columns)] for name, values in classes.items()]
     widths = [max(len(r[i]) for r in [header, *cells]) for i in range(len(header))]
     block = sum(widths) + 2 * (len(widths) - 1)
     across = max(1, min((width + 5) // (block + 5), -(-len(cells) // 4)))
     down = -(-len(cells) // across)
-    columns = [_table([header, *cells[i : i + down]], widths).split("\n") for i in range(0, len(cells), down)]
+    parts = [_table([header, *cells[i : i + down]], widths).split("\n") for i in range(0, len(cells), down)]
     lines = []
     for row in range(down + 2):
         joint = "─┼─" if row == 1 else " │ "
         side = "─" if row == 1 else " "
-        pieces = [c[row] if row < len(c) else " " * block for c in columns]
+        pieces = [c[row] if row < len(c) else " " * block for c in parts]
         lines.append(f"{side}{joint}{side}".join(pieces).rstrip())
     return "\n".join(lines)
 

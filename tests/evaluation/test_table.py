@@ -1,6 +1,6 @@
 """Metrics as text."""
 
-from pe_dense.evaluation import format_results
+from pe_dense.evaluation import format_results, is_per_class
 
 
 def coco_metrics(classes, tasks=("bbox", "segm")):
@@ -42,7 +42,21 @@ def test_class_names_with_slashes_and_great_length():
 
 
 def test_metrics_of_other_protocols():
-    text = format_results({"depth/rmse": 0.3, "depth/delta1": 0.9, "loss": 2.0})
-    assert "rmse" in text
-    assert "0.30" in text
-    assert "loss" in text
+    depth = {"abs_rel": 0.11254, "rmse": 0.3, "silog": 12.5, "delta1": 0.9, "images": 654.0, "skipped": 0.0}
+    lines = format_results({**{f"depth/{k}": v for k, v in depth.items()}, "loss": 2.0}).splitlines()
+    assert lines[0].split() == ["task", "abs_rel", "rmse", "silog"]
+    assert lines[2].split() == ["depth", "0.1125", "0.3000", "12.5000"]
+    assert lines[6].split() == ["depth", "0.9000", "654", "0"]
+    assert lines[-1].split() == ["2.00"]
+
+
+def test_scores_of_segmentation():
+    metrics = {"sem_seg/mIoU": 50.0, "sem_seg/mBIoU": float("nan"), "sem_seg/images": 3.0}
+    metrics |= {f"sem_seg/{k}-{n}": 1.5 for k in ("IoU", "BIoU") for n in ("dry-stone wall", "sky/cloud")}
+    lines = format_results(metrics).splitlines()
+    assert lines[2].split() == ["sem_seg", "50.00", "-", "3"]
+    assert lines[4].split() == ["class", "sem_seg", "IoU", "sem_seg", "BIoU"]
+    assert lines[6].split() == ["dry-stone", "wall", "1.50", "1.50"]
+    assert is_per_class("sem_seg/BIoU-dry-stone wall")
+    assert not is_per_class("sem_seg/mIoU")
+    assert not is_per_class("learning-rate")
