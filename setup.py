@@ -40,6 +40,7 @@ setup(
         "matplotlib>=3.8",
     ],
     extras_require={
+        "formats": ["h5py>=3.8", "OpenEXR>=3.3"],  # NYU Depth v2's .mat, EXR depth maps
         "dev": ["pytest>=8", "pytest-xdist>=3.5", "ruff>=0.6", "mypy>=1.11", "timm>=1.0.31"],
     },
 )

@@ -37,9 +37,14 @@ SECTIONS: dict[str, Sequence[Target]] = {
     "lr_schedule": [engine.MultiStepSchedule, engine.CosineSchedule],
     "dataloader.train": [data.build_train_loader],
     "dataloader.test": [data.build_test_loader],
-    "dataloader.*.dataset": [data.CocoDataset],
+    "dataloader.*.dataset": [
+        data.CocoDataset, data.DepthList, data.NYUDepth, data.NYUDepthMat, data.KITTIDepth, data.SemSegFolder,
+        data.ADE20K, data.VOC2012, data.Cityscapes, data.CamVid, data.training_share,
+    ],
     "dataloader.*.transforms": [
         data.RandomFlip, data.LargeScaleJitter, data.ResizeShortestEdge, data.RandomCrop, data.ColorJitter,
+        data.Crop, data.FixedSizeCrop, data.RandomScale, data.RandomRotation, data.GammaJitter,
+        data.PhotometricDistortion,
     ],
     "evaluator": [evaluation.CocoEvaluator],
     "model": [detection.build_mask_rcnn, detection.build_cascade_mask_rcnn],

@@ -44,7 +44,8 @@ def draw(args: argparse.Namespace) -> int:
         node.with_instances = True
     loader = instantiate(node)
     batches = loader.iterate(args.start) if args.split == "train" else loader
-    names = loader.dataset.categories.names
+    categories = getattr(loader.dataset, "categories", None)  # depth has no classes
+    names = categories.names if categories else None
     count = visualize_batches(batches, args.output, names, args.num, args.cell, args.color_by)
     sys.stdout.write(f"drew {count} samples of the {args.split} loader: {args.output}\n")
     return 0

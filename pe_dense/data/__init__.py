@@ -2,12 +2,25 @@
 
 from pe_dense.data.annotations import ImageAnnotations
 from pe_dense.data.coco import CocoDataset, class_names, count_classes, has_masks
+from pe_dense.data.dense_transforms import (
+    Crop,
+    FixedSizeCrop,
+    GammaJitter,
+    PhotometricDistortion,
+    RandomRotation,
+    RandomScale,
+)
+from pe_dense.data.depth import DepthList, KITTIDepth, NYUDepth
 from pe_dense.data.errors import DataError
 from pe_dense.data.holdout import training_part, validation_json, validation_part
 from pe_dense.data.image_folder import ImageFolder
 from pe_dense.data.image_io import read_image
 from pe_dense.data.loader import TestLoader, TrainLoader, build_test_loader, build_train_loader
 from pe_dense.data.mapper import MappedDataset
+from pe_dense.data.nyu_mat import NYUDepthMat
+from pe_dense.data.sem_seg import SemSegFolder, count_sem_seg_classes
+from pe_dense.data.sem_seg_sets import ADE20K, VOC2012, CamVid, Cityscapes
+from pe_dense.data.split import training_share, validation_share
 from pe_dense.data.transforms import (
     ColorJitter,
     LargeScaleJitter,
@@ -19,16 +32,31 @@ from pe_dense.data.transforms import (
 )
 
 __all__ = [
+    "ADE20K",
+    "VOC2012",
+    "CamVid",
+    "Cityscapes",
     "CocoDataset",
     "ColorJitter",
+    "Crop",
     "DataError",
+    "DepthList",
+    "FixedSizeCrop",
+    "GammaJitter",
     "ImageAnnotations",
     "ImageFolder",
+    "KITTIDepth",
     "LargeScaleJitter",
     "MappedDataset",
+    "NYUDepth",
+    "NYUDepthMat",
+    "PhotometricDistortion",
     "RandomCrop",
     "RandomFlip",
+    "RandomRotation",
+    "RandomScale",
     "ResizeShortestEdge",
+    "SemSegFolder",
     "TestLoader",
     "TrainLoader",
     "Transform",
@@ -36,10 +64,13 @@ __all__ = [
     "build_train_loader",
     "class_names",
     "count_classes",
+    "count_sem_seg_classes",
     "has_masks",
     "read_image",
     "training_part",
+    "training_share",
     "transform_image",
     "validation_json",
     "validation_part",
+    "validation_share",
 ]

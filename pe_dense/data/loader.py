@@ -111,7 +111,7 @@ def build_test_loader(
         transforms: in order; random ones draw the same numbers at each pass.
         batch_size: images per batch of each process; the last batch may be smaller.
         num_workers: worker processes of each process; 0 loads in the process itself.
-        with_instances: give the ground truth along (for drawing; models do not need it).
+        with_instances: give the ground truth along, whatever there is (for drawing; models do not need it).
 
     Raises:
         ValueError: if ``batch_size`` or ``num_workers`` is unusable.

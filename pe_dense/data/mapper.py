@@ -6,15 +6,20 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 
 from pe_dense.data.errors import DataError
 from pe_dense.data.image_io import planes
+from pe_dense.data.label_files import IGNORE
 from pe_dense.data.rasterize import view_instances
 from pe_dense.data.transforms import Transform, apply_transforms
 
 
 class ImageDataset(Protocol):
-    """What the loaders need of a data set (see :class:`~pe_dense.data.coco.CocoDataset` for the item's keys)."""
+    """What the loaders need of a data set (see :class:`MappedDataset` for the item's keys).
+
+    One whose labels are costly to read has ``unlabelled(index)`` besides: the item without them.
+    """
 
     def __len__(self) -> int: ...
 
@@ -29,9 +34,11 @@ class MappedDataset:
 
     Args:
         dataset: yields ``image`` (3 x H x W uint8), ``height``, ``width``, ``image_id``, ``file_name`` and perhaps
-            ``annotations``.
+            ``annotations``, ``depth`` (H x W float32 metres, 0 = unknown) and ``sem_seg`` (H x W uint8 class index, 255
+            = ignore), both numpy arrays.
         transforms: applied in order; the image is resampled once.
-        with_instances: map annotations to ``instances``; models do not need them at test time.
+        with_instances: give the ground truth along: ``instances``, ``depth`` and ``sem_seg``; models do not need it at
+            test time.
         keep_crowd: keep crowd regions among the instances, for drawing.
     """
 
@@ -58,8 +65,9 @@ class MappedDataset:
         """Sample ``index`` transformed with random numbers from ``rng``.
 
         Returns:
-            ``image`` 3 x h x w uint8, ``height`` and ``width`` of the original, ``image_id``, ``file_name`` and, if the
-            data set has annotations, ``instances`` in the transformed image's coordinates.
+            ``image`` 3 x h x w uint8, ``height`` and ``width`` of the original, ``image_id``, ``file_name`` and, where
+            the data set has them, in the transformed image's coordinates, ``instances``, ``depth`` h x w float32
+            (unknown where there is padding) and ``sem_seg`` h x w int64 (ignored there).
 
         Raises:
             FileNotFoundError, DataError: naming the image file and, where one is at fault, the annotation.
@@ -73,14 +81,23 @@ class MappedDataset:
             raise RuntimeError(f"image {name} cannot be loaded or transformed: {error!r}") from error
 
     def _sample(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
-        sample = dict(self.dataset[index])
-        annotations = sample.pop("annotations", None)
-        pixels, view = apply_transforms(sample["image"].permute(1, 2, 0).numpy(), self.transforms, rng)
-        sample["image"] = planes(pixels)
-        if annotations is not None and self.with_instances:
-            masks = getattr(self.dataset, "masks", False)
-            try:
+        sample = dict(self._item(index))
+        annotations, depth, sem_seg = (sample.pop(key, None) for key in ("annotations", "depth", "sem_seg"))
+        try:
+            pixels, view = apply_transforms(sample["image"].permute(1, 2, 0).numpy(), self.transforms, rng, sem_seg)
+            sample["image"] = planes(pixels)
+            if annotations is not None and self.with_instances:
+                masks = getattr(self.dataset, "masks", False)
                 sample["instances"] = view_instances(annotations, view, masks, self.keep_crowd)
-            except DataError as error:
-                raise DataError(f"image {sample['file_name']}: {error}") from None
+        except DataError as error:
+            raise DataError(f"image {sample['file_name']}: {error}") from None
+        if depth is not None and self.with_instances:
+            sample["depth"] = torch.from_numpy(np.ascontiguousarray(view.labels(depth, fill=0)))
+        if sem_seg is not None and self.with_instances:
+            sample["sem_seg"] = torch.from_numpy(view.labels(sem_seg, fill=IGNORE).astype(np.int64))
         return sample
+
+    def _item(self, index: int) -> dict[str, Any]:
+        unlabelled = None if self.with_instances else getattr(self.dataset, "unlabelled", None)
+        item: dict[str, Any] = self.dataset[index] if unlabelled is None else unlabelled(index)
+        return item

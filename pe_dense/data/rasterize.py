@@ -125,6 +125,9 @@ def _on_grid(points: np.ndarray) -> np.ndarray:
 def _rle_patch(rle: dict[str, Any], view: View) -> _Patch | None:
     """Resample a bitmap around its object: bilinear, then cut at one half."""
     bitmap = coco_mask.decode(rle)
+    if view.rotation is not None:
+        bitmap = view.rotation.pixels(bitmap, cv2.INTER_NEAREST, 0)
+        view = view.unrotated
     y0, x0, y1, x1 = _bounding_box(bitmap.T).astype(int).tolist()
     x0, x1 = max(x0 - 1, view.left), min(x1 + 1, view.right)  # one pixel of background to interpolate with
     y0, y1 = max(y0 - 1, view.top), min(y1 + 1, view.bottom)

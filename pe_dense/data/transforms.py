@@ -19,6 +19,14 @@ class Transform:
         """Refine the geometric map; by default unchanged."""
         return view
 
+    def view_by_labels(self, view: View, rng: np.random.Generator, sem_seg: np.ndarray | None) -> View:
+        """As :meth:`view`, for a step whose choice depends on the labels.
+
+        Args:
+            sem_seg: H x W uint8 class indices of the whole source, 255 = ignore; ``None`` if there are none.
+        """
+        return self.view(view, rng)
+
     def pixels(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Change an H x W x 3 uint8 RGB image, already at its final size; by default unchanged."""
         return image
@@ -180,16 +188,22 @@ def _turn_hue(image: np.ndarray, turns: float) -> np.ndarray:
 
 
 def apply_transforms(
-    image: np.ndarray, transforms: Sequence[Transform], rng: np.random.Generator
+    image: np.ndarray,
+    transforms: Sequence[Transform],
+    rng: np.random.Generator,
+    sem_seg: np.ndarray | None = None,
 ) -> tuple[np.ndarray, View]:
-    """Run a chain on H x W x 3 uint8 pixels, resampling once.
+    """Run a chain on H x W x 3 uint8 pixels, resampling once (after a rotation: twice).
+
+    Args:
+        sem_seg: H x W uint8 class indices, for the steps that look at them.
 
     Returns:
         The h x w x 3 result and the view that maps coordinates to it.
     """
     view = View.whole(*image.shape[:2])
     for step in transforms:
-        view = step.view(view, rng)
+        view = step.view_by_labels(view, rng, sem_seg)
     shown = view.image(image)
     for step in transforms:
         shown = step.pixels(shown, rng)

@@ -16,6 +16,10 @@ CHAINS = {
     "crop, flip, resize, crop, flip": lambda v: v.crop(20, 0, 110, 130).flip().resize(65, 90).crop(3, 4, 60, 80).flip(),
     "uneven": lambda v: v.resize(60, 500).flip().crop(100, 0, 60, 300),
     "pad": lambda v: v.resize(90, 120).pad(128, 128),
+    "rotation": lambda v: v.rotate(9),
+    "crop, flip, rotation, resize, crop": lambda v: (
+        v.crop(20, 5, 110, 130).flip().rotate(-7).resize(165, 195).crop(9, 8, 120, 150)
+    ),
 }
 
 
@@ -89,3 +93,56 @@ def test_crop_snaps_to_whole_source_pixels():
         assert cropped.image(np.zeros((height, width, 3), dtype=np.uint8)).shape == (*size, 3)
         wanted = left / view.scale[1] if not view.mirrored else (view.size[1] - left - size[1]) / view.scale[1]
         assert abs(cropped.left - wanted) <= 1
+
+
+def test_labels_are_chosen_not_mixed():
+    source = np.arange(120 * 160, dtype=np.float32).reshape(120, 160) + 1
+    for chain in CHAINS.values():
+        view = chain(View.whole(120, 160))
+        shown = view.labels(source, fill=0)
+        assert shown.shape == view.output_size
+        assert shown.dtype == np.float32
+        assert np.isin(shown, [0, *source.ravel()]).all()
+        rows, columns = np.nonzero(shown)
+        values = shown[rows, columns].astype(int) - 1
+        expected = view.points(np.stack([values % 160, values // 160], axis=1) + 0.5)
+        # each pixel shows a source pixel at most half a pixel away, and one source pixel after a rotation
+        reach = (0.51 if view.rotation is None else 1.2) * max(1.0, *view.scale) + 0.01
+        assert np.abs(expected - np.stack([columns, rows], axis=1) - 0.5).max() <= reach
+
+
+def test_sparse_depth_keeps_its_values_and_its_share():
+    rng = np.random.default_rng(0)
+    depth = np.where(rng.random((120, 160)) < 0.2, rng.uniform(1, 80, (120, 160)), 0).astype(np.float32)
+    for chain in CHAINS.values():
+        view = chain(View.whole(120, 160))
+        shown = view.labels(depth, fill=0)[: view.size[0], : view.size[1]]
+        assert np.isin(shown, np.append(depth, 0)).all()
+        assert (shown > 0).mean() == pytest.approx(0.2, abs=0.06)
+
+
+def test_rotation_is_about_the_centre_and_knows_nothing_outside():
+    y, x = np.mgrid[:101, :101]
+    wedge = ((x > 50) & (abs(y - 50) < 3)).astype(np.uint8)  # a bar from the centre to the right
+    turned = View.whole(101, 101).rotate(90).labels(wedge, fill=255)
+    np.testing.assert_array_equal(turned, ((y < 50) & (abs(x - 50) < 3)).astype(np.uint8))  # now it points up
+    mirrored = View.whole(101, 101).flip().rotate(90).labels(wedge, fill=255)
+    np.testing.assert_array_equal(mirrored, ((y > 50) & (abs(x - 50) < 3)).astype(np.uint8))
+    white = np.full((60, 100, 3), 200, dtype=np.uint8)
+    labels = np.full((60, 100), 7, dtype=np.uint8)
+    view = View.whole(60, 100).crop(10, 10, 40, 80).rotate(2.5)
+    shown, classes = view.image(white), view.labels(labels, fill=255)
+    assert set(np.unique(classes)) == {7, 255}
+    assert 0 < (classes == 255).mean() < 0.1
+    assert shown[classes == 255].mean() < 110  # black, except for the edge
+    assert (shown[classes == 7] >= 90).all()
+
+
+def test_a_view_turns_once():
+    with pytest.raises(ValueError, match="turns only once"):
+        View.whole(10, 10).rotate(1).rotate(1)
+
+
+def test_boxes_of_a_rotation_enclose_the_object():
+    boxes = View.whole(100, 100).rotate(45).boxes(np.array([[40, 40, 60, 60]], dtype=np.float32))
+    np.testing.assert_allclose(boxes, [[50 - 200**0.5, 50 - 200**0.5, 50 + 200**0.5, 50 + 200**0.5]])
