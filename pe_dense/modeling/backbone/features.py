@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
@@ -110,3 +110,18 @@ def prepare_encoder(
     for part in unused:
         if part is not None:
             part.requires_grad_(False)
+
+
+def covered_size(neck: Any, features: Any) -> tuple[int, int]:
+    """(height, width) in image pixels of the padded batch that features come from.
+
+    Args:
+        neck: an :class:`EncoderFeatures`, or a pyramid with ``strides``.
+        features: what it made of the batch.
+    """
+    if isinstance(features, dict):
+        name, grid = next(iter(features.items()))
+        stride = neck.strides[name]
+    else:
+        grid, stride = features[0].map, neck.stride
+    return int(grid.shape[-2]) * stride, int(grid.shape[-1]) * stride
