@@ -176,15 +176,11 @@ def evaluate_dense_results(evaluator: DenseEvaluator, results: str | Path) -> di
 
 
 def _png_names(file_names: Sequence[str]) -> list[str]:
-    """A relative path for each image's PNG; where two would be alike, all keep their images' suffixes."""
-    paths = [_relative(name) for name in file_names]
+    """Paths of the images below the folder that holds them all; where two would be alike, all keep their suffixes."""
+    absolute = [os.path.abspath(name) for name in file_names]
+    root = os.path.commonpath([os.path.dirname(path) for path in absolute] or [os.sep])
+    paths = [PurePosixPath(Path(path).relative_to(root).as_posix()) for path in absolute]
     names = [path.with_suffix(".png").as_posix() for path in paths]
     if max(Counter(name.casefold() for name in names).values(), default=1) > 1:
         names = [f"{path.as_posix()}.png" for path in paths]
     return names
-
-
-def _relative(name: str) -> PurePosixPath:
-    """Below the folder of the results, wherever the image lies."""
-    path = PurePosixPath(Path(name).as_posix())
-    return PurePosixPath(*(part for part in path.parts if part not in (path.anchor, "..")))

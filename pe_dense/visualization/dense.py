@@ -4,38 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
-import matplotlib
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageDraw
 from torch import Tensor
 
 from pe_dense.visualization.canvas import as_rgb, enlarge, font_size
 from pe_dense.visualization.colors import palette_color
-from pe_dense.visualization.labels import clean_text, load_font
-
-_PAPER, _INK = (255, 255, 255), (0, 0, 0)
+from pe_dense.visualization.legends import class_column, color_bar, color_table, colored
 
 
 def depth_to_rgb(
     depth: np.ndarray | Tensor,
     near: float | None = None,
     far: float | None = None,
-    colormap: str = "turbo_r",
+    colormap: str = "plasma_r",
     legend: bool = True,
 ) -> np.ndarray:
-    """Colour a depth map; near is warm, far is cold, unknown is black.
+    """Colour a depth map; near is yellow, far is blue, unknown is black.
 
     Args:
         depth: H x W metres; 0, negative and not finite values are unknown.
         near, far: ends of the range; by default the 1st and 99th percentile of the known values. Give the same ones to
             compare two maps.
-        colormap: any of matplotlib's.
-        legend: adds a strip with the range at the right.
+        colormap: any of matplotlib's; the default is perceptually uniform and nowhere near black.
+        legend: adds a scale in metres at the right.
 
     Returns:
         H x W' x 3 uint8 RGB, W' = W without a legend.
@@ -51,37 +46,9 @@ def depth_to_rgb(
     low, high = (low if near is None else near), (high if far is None else far)
     if high < low or (near is not None and near == far):
         raise ValueError(f"depth_to_rgb: far ({high:g} m) must be beyond near ({low:g} m)")
-    scaled = np.where(known, (np.where(known, values, low) - low) / max(high - low, 1e-6), 0)
-    table = _color_table(colormap)
-    picture = table[np.round(np.clip(scaled, 0, 1) * 255).astype(np.int64)]
-    picture[~known] = 0
-    return np.concatenate([picture, _depth_legend(table, low, high, len(picture))], axis=1) if legend else picture
-
-
-def _color_table(colormap: str) -> np.ndarray:
-    colors = matplotlib.colormaps[colormap](np.linspace(0, 1, 256))[:, :3]
-    table: np.ndarray = np.round(colors * 255).astype(np.uint8)
-    return table
-
-
-def _depth_legend(table: np.ndarray, low: float, high: float, height: int) -> np.ndarray:
-    """A vertical scale with up to five values in metres, near at the bottom."""
-    size = max(9, min(18, height // 18))
-    font = load_font(size)
-    ticks = min(5, max(2, height // (3 * size)))
-    texts = [f"{v:.3g} m" for v in np.linspace(high, low, ticks)]
-    bar = max(8, size)
-    width = bar + 3 * (size // 2) + int(max(font.getlength(t) for t in texts))
-    strip = np.full((height, width, 3), _PAPER, dtype=np.uint8)
-    margin = min(size, height // 4)
-    rows = np.linspace(255, 0, max(1, height - 2 * margin)).astype(np.int64)
-    left = size // 2
-    strip[margin : margin + len(rows), left : left + bar] = table[rows][:, None]
-    canvas = Image.fromarray(strip)
-    draw = ImageDraw.Draw(canvas)
-    for text, y in zip(texts, np.linspace(margin, height - margin - 1, ticks)):
-        draw.text((2 * left + bar, y), text, font=font, fill=_INK, anchor="lm")
-    return np.array(canvas)
+    table = color_table(colormap)
+    picture = colored(values, known, low, high, table)
+    return np.concatenate([picture, color_bar(table, low, high, len(picture), " m")], axis=1) if legend else picture
 
 
 def overlay_sem_seg(
@@ -126,23 +93,7 @@ def overlay_sem_seg(
     if not legend or not len(present):
         return picture
     order = present[np.argsort(-counts, kind="stable")].tolist()
-    return np.concatenate([picture, _class_legend(order, names, len(picture), font_size(*picture.shape[:2]))], axis=1)
-
-
-def _class_legend(order: Sequence[int], names: Any, height: int, size: int) -> np.ndarray:
-    font = load_font(size)
-    step = round(1.5 * size)
-    shown = order[: max(1, (height - size // 2) // step)]
-    known = dict(names) if isinstance(names, Mapping) else dict(enumerate(names or ()))
-    texts = [clean_text(str(known.get(label, label))) for label in shown]
-    width = int(max(font.getlength(t) for t in texts)) + 3 * size
-    canvas = Image.new("RGB", (width, height), _PAPER)
-    draw = ImageDraw.Draw(canvas)
-    for row, (label, text) in enumerate(zip(shown, texts)):
-        y = size // 2 + row * step
-        draw.rectangle((size // 2, y, size // 2 + size, y + size), fill=palette_color(max(0, label)), outline=_INK)
-        draw.text((2 * size, y + size / 2), text, font=font, fill=_INK, anchor="lm")
-    return np.array(canvas)
+    return np.concatenate([picture, class_column(order, names, len(picture), font_size(*picture.shape[:2]))], axis=1)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from pe_dense.visualization.colors import Color, palette_color
 from pe_dense.visualization.instances import ColorBy, draw_instances
 from pe_dense.visualization.labels import load_font
 from pe_dense.visualization.matching import AnnotatedImages, Comparison, Status, compare, group_results
-from pe_dense.visualization.sheets import contact_sheet, pair_size, side_by_side
+from pe_dense.visualization.sheets import SHEET_SUFFIXES, contact_sheet, pair_size, side_by_side
 
 Order = Literal["error", "score", "name"]
 
@@ -26,7 +26,6 @@ Order = Literal["error", "score", "name"]
 _ERROR_COLORS: dict[Status, Color] = {"missed": (255, 45, 45), "false": (255, 45, 45), "wrong class": (255, 0, 220)}
 _STYLES: dict[Status, tuple[int, ...]] = {"missed": DASHED, "false": DASHED, "wrong class": DOTTED}
 _IGNORED: Color = (150, 150, 150)
-_SHEET_SUFFIXES = (".png", ".jpg", ".jpeg")
 _PAIR_WIDTH = 1200  # on a contact sheet
 
 
@@ -65,7 +64,7 @@ def visualize_detections(
     chosen = rank(compare_all(dataset, results, score_threshold), sort)
     chosen = chosen[:num] if num > 0 else chosen
     written, pairs, titles = [], [], []
-    single = output.suffix.lower() in _SHEET_SUFFIXES
+    single = output.suffix.lower() in SHEET_SUFFIXES
     for place, comparison in enumerate(chosen):
         image, names = dataset[comparison.index]["image"], dataset.categories.names
         if single or sheet:

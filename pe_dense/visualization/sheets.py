@@ -13,6 +13,9 @@ from pe_dense.visualization.canvas import as_rgb, fit_into, save_image
 from pe_dense.visualization.colors import Color
 from pe_dense.visualization.labels import title_bars
 
+SHEET_SUFFIXES = (".png", ".jpg", ".jpeg")
+"""An output of these names is one sheet, any other a folder."""
+
 _BACKGROUND: Color = (32, 32, 32)
 _GAP = 6
 _TALLEST = 1.5  # height of a picture in widths of its cell, so that a very narrow one does not tower
@@ -73,12 +76,23 @@ def side_by_side(
     pictures = [as_rgb(left), as_rgb(right)]
     height = max(p.shape[0] for p in pictures)
     pictures = [_fit(p, max(1, width, round(p.shape[1] * height / p.shape[0])), height) for p in pictures]
+    return in_a_row(pictures, titles)
+
+
+def in_a_row(pictures: Sequence[np.ndarray], titles: Sequence[str] | None = None) -> np.ndarray:
+    """Pictures of one height next to each other: H' x W x 3 uint8."""
     if titles is not None:
-        size = max(12, min(20, height // 28))
+        size = max(12, min(20, pictures[0].shape[0] // 28))
         bars = title_bars(titles, [p.shape[1] for p in pictures], size, _BACKGROUND)
         pictures = [np.concatenate([bar, picture]) for bar, picture in zip(bars, pictures)]
     gap = np.full((pictures[0].shape[0], _GAP, 3), _BACKGROUND, dtype=np.uint8)
-    return np.concatenate([pictures[0], gap, pictures[1]], axis=1)
+    return np.concatenate([part for picture in pictures for part in (picture, gap)][:-1], axis=1)
+
+
+def padded(picture: np.ndarray, width: int) -> np.ndarray:
+    """The picture with background at its right: H x width x 3 uint8."""
+    rest = np.full((picture.shape[0], width - picture.shape[1], 3), _BACKGROUND, dtype=np.uint8)
+    return np.concatenate([picture, rest], axis=1)
 
 
 def cell_size(width: int) -> tuple[int, int]:

@@ -100,7 +100,7 @@ def test_saved_predictions_give_the_same_numbers(tmp_path):
         metrics = feed(evaluator, "depth", predictions)
         again = evaluate_dense_results(evaluator, tmp_path / "depth")
         assert again == pytest.approx(metrics, rel=3e-3)
-        pixels = cv2.imread(str(tmp_path / "depth" / "room" / "rgb_00001.png"), cv2.IMREAD_UNCHANGED)
+        pixels = cv2.imread(str(tmp_path / "depth" / "rgb_00001.png"), cv2.IMREAD_UNCHANGED)
         assert pixels.dtype == np.uint16
         np.testing.assert_allclose(pixels / scale, predictions[1].clip(1e-3, max_depth), atol=0.5001 / scale)
     assert not list(tmp_path.rglob(".*"))
