@@ -46,7 +46,7 @@ SECTIONS: dict[str, Sequence[Target]] = {
         data.Crop, data.FixedSizeCrop, data.RandomScale, data.RandomRotation, data.GammaJitter,
         data.PhotometricDistortion,
     ],
-    "evaluator": [evaluation.CocoEvaluator],
+    "evaluator": [evaluation.CocoEvaluator, evaluation.DepthEvaluator, evaluation.SemSegEvaluator],
     "model": [detection.build_mask_rcnn, detection.build_cascade_mask_rcnn],
     "model.backbone": [backbone.FeaturePyramid],
     "model.backbone.backbone": [backbone.pe_spatial_b16_512, backbone.PerceptionEncoder],

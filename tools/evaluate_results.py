@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Score a COCO results file (boxes and masks) against its ground truth, without a model."""
+"""Score saved results against their ground truth, without a model: COCO json, depth maps, or label maps."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ EXAMPLES = """examples:
   python tools/evaluate_results.py --json-file datasets/coco/annotations/instances_val2017.json \\
       --results output/x/inference/coco_instances_results.json --per-class
   python tools/evaluate_results.py --json-file val.json --results boxes.json --tasks bbox --output metrics.json
+  python tools/evaluate_results.py --config-file output/x/config.yaml --results output/x/inference/depth \\
+      evaluator.alignment=median
 """
 
 
@@ -21,13 +23,22 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--json-file", required=True, type=Path, metavar="JSON", help="COCO-format ground truth")
-    parser.add_argument("--results", required=True, type=Path, metavar="JSON", help="results in COCO format")
+    truth = parser.add_mutually_exclusive_group(required=True)
+    truth.add_argument("--json-file", type=Path, metavar="JSON", help="COCO-format ground truth")
+    truth.add_argument(
+        "--config-file", type=Path, metavar="F",
+        help="recipe or a run's config.yaml, whose evaluator scores depth or semantic segmentation",
+    )  # fmt: skip
+    parser.add_argument(
+        "--results", required=True, type=Path, metavar="JSON_OR_DIR",
+        help="results in COCO format, or the folder of maps that the evaluator wrote with evaluator.save=true",
+    )  # fmt: skip
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="changes of the config")
     parser.add_argument(
         "--tasks",
         nargs="+",
         choices=("bbox", "segm"),
-        help="what to score (default: whatever both files have)",
+        help="what to score in COCO results (default: whatever both files have)",
     )
     parser.add_argument(
         "--max-detections", type=int, default=100, metavar="N", help="per image and class (default: 100)"
@@ -37,22 +48,35 @@ def parse() -> argparse.Namespace:
         action="store_true",
         help="score all images of the ground truth, not only those the results' evaluated_images.json lists",
     )
-    parser.add_argument("--per-class", action="store_true", help="also print the AP of each class")
+    parser.add_argument("--per-class", action="store_true", help="also print the numbers of each class")
     parser.add_argument(
         "--output",
         type=Path,
         metavar="JSON",
-        help="write all numbers, in percent, to this file (null where there is no such object)",
+        help="write all numbers to this file (null where there is no such object or class)",
     )
-    return parser.parse_args()
+    args = parser.parse_intermixed_args()
+    if args.overrides and args.config_file is None:
+        parser.error(f"{args.overrides[0]} changes a config, but there is no --config-file")
+    return args
+
+
+def score(args: argparse.Namespace) -> dict[str, float]:
+    """All numbers."""
+    from pe_dense import evaluation
+
+    if args.config_file is not None:
+        evaluator = evaluation.load_dense_evaluator(args.config_file, args.overrides)
+        return evaluation.evaluate_dense_results(evaluator, args.results)
+    image_ids = None if args.all_images else evaluation.read_evaluated_images(args.results)
+    return evaluation.evaluate_coco_results(args.json_file, args.results, args.tasks, args.max_detections, image_ids)
 
 
 def evaluate(args: argparse.Namespace) -> int:
     """Score and print."""
-    from pe_dense.evaluation import evaluate_coco_results, format_results, is_per_class, read_evaluated_images
+    from pe_dense.evaluation import format_results, is_per_class
 
-    image_ids = None if args.all_images else read_evaluated_images(args.results)
-    metrics = evaluate_coco_results(args.json_file, args.results, args.tasks, args.max_detections, image_ids)
+    metrics = score(args)
     shown = {k: v for k, v in metrics.items() if args.per_class or not is_per_class(k)}
     sys.stdout.write(format_results(shown) + "\n")
     if args.output:

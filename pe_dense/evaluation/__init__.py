@@ -2,8 +2,8 @@
 
 from pe_dense.evaluation.coco import evaluate_coco_results
 from pe_dense.evaluation.coco_evaluator import CocoEvaluator
-from pe_dense.evaluation.dense import DenseComparison
-from pe_dense.evaluation.dense_results import DenseResults, evaluate_dense_results
+from pe_dense.evaluation.dense import DenseComparison, DenseEvaluator
+from pe_dense.evaluation.dense_results import DenseResults, evaluate_dense_results, load_dense_evaluator
 from pe_dense.evaluation.depth import depth_metrics
 from pe_dense.evaluation.depth_evaluator import DepthEvaluator
 from pe_dense.evaluation.evaluator import Evaluator
@@ -14,6 +14,7 @@ from pe_dense.evaluation.table import format_results, is_per_class
 __all__ = [
     "CocoEvaluator",
     "DenseComparison",
+    "DenseEvaluator",
     "DenseResults",
     "DepthEvaluator",
     "Evaluator",
@@ -23,5 +24,6 @@ __all__ = [
     "evaluate_dense_results",
     "format_results",
     "is_per_class",
+    "load_dense_evaluator",
     "read_evaluated_images",
 ]

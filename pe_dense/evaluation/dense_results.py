@@ -13,6 +13,7 @@ import numpy as np
 import orjson
 import torch
 
+from pe_dense.config import instantiate, load_config
 from pe_dense.evaluation.dense import DenseData, DenseEvaluator
 from pe_dense.evaluation.json_file import read_json
 from pe_dense.structures.wording import counted
@@ -150,6 +151,26 @@ class DenseResults:
             return {"sem_seg": torch.from_numpy(values.astype(np.int64))}
         depth = np.where(values > 0, values / row["scale"] + row["offset"], np.nan)
         return {"depth": torch.from_numpy(depth.astype(np.float32))}
+
+
+def load_dense_evaluator(config_file: str | Path, overrides: Sequence[str] = ()) -> DenseEvaluator:
+    """The evaluator of a recipe, or of a run's ``config.yaml``; it writes nothing.
+
+    Args:
+        config_file: with a :class:`DepthEvaluator` or :class:`SemSegEvaluator` as ``evaluator``.
+        overrides: changes to the config, e.g. ``["evaluator.alignment=median"]``.
+
+    Raises:
+        ValueError: if the config has another evaluator or none.
+    """
+    cfg = load_config(config_file, overrides)
+    node = cfg.get("evaluator")
+    quiet = {"save": False} if node is not None and "save" in node else {}
+    evaluator: Any = instantiate(node, output_dir=None, **quiet) if node is not None else None
+    if not hasattr(evaluator, "compare"):
+        raise ValueError(f"{config_file} has no evaluator of depth or semantic segmentation; give the run's config")
+    dense: DenseEvaluator = evaluator
+    return dense
 
 
 def evaluate_dense_results(evaluator: DenseEvaluator, results: str | Path) -> dict[str, float]:

@@ -48,8 +48,9 @@ class DepthEvaluator:
     Args:
         dataset: with ``file_name(i)`` and ``read_depth(i)``, i being the samples' ``image_id``.
         min_depth, max_depth: metres; NYU: 0.001 and 10, KITTI: 0.001 and 80.
-        crop: see :func:`~pe_dense.evaluation.depth.crop_window`; a prediction of the KB crop's size is put in its
-            place.
+        crop: None, "eigen_nyu", "garg", "eigen_kitti", or "kb", "kb_garg" and "kb_eigen_kitti", which take KITTI's
+            352 x 1216 pixels first (:func:`~pe_dense.evaluation.depth.crop_window`); a prediction of that size is put
+            in its place.
         alignment: "metric" (none), "median" or "least_squares" for depth that is relative, "least_squares_disparity"
             for a model that returns disparity (nearer is larger).
         output_dir: where predictions are saved, in ``depth/``.

@@ -20,6 +20,7 @@ from pe_dense.visualization.dense_errors import (
     sem_seg_error_to_rgb,
 )
 from pe_dense.visualization.legends import class_strip
+from pe_dense.visualization.point_cloud import Intrinsics, point_cloud, save_ply
 from pe_dense.visualization.sheets import SHEET_SUFFIXES, contact_sheet, in_a_row, padded
 
 Order = Literal["error", "name"]
@@ -72,6 +73,8 @@ def visualize_dense(
     num: int = 12,
     sheet: bool = False,
     depth_error: DepthError = "abs_rel",
+    point_clouds: bool = False,
+    field_of_view: float | None = None,
 ) -> list[Path]:
     """Draw image, ground truth, prediction and error in a row for each image.
 
@@ -85,32 +88,44 @@ def visualize_dense(
         num: how many images, 0 for all.
         sheet: also write ``contact_sheet.png`` when ``output`` is a folder.
         depth_error: see :func:`~pe_dense.visualization.depth_error_to_rgb`.
+        point_clouds: also write predicted and true depth as ``.ply`` files into the folder ``output``.
+        field_of_view: horizontal, in degrees, for point clouds of samples that have no ``focal_length`` (pixels).
 
     Returns:
         The files written.
 
     Raises:
-        ValueError: if there is no image, or ``sort`` is unknown.
+        ValueError: if there is no image, ``sort`` is unknown, or point clouds are wanted of labels, into a picture, or
+            of an unknown camera.
     """
+    output = Path(output)
+    single = output.suffix.lower() in SHEET_SUFFIXES
     if not image_ids:
         raise ValueError("visualize_dense: there are no predictions to show")
     if sort not in ("error", "name"):
         raise ValueError(f"sort must be 'error' or 'name', not {sort!r}")
-    output = Path(output)
+    if point_clouds and (single or names is not None):
+        raise ValueError("point clouds are made of depth and go into a folder; give results of depth and a folder")
     chosen = _ranked(dataset, image_ids, compare, sort)
     chosen = chosen[:num] if num > 0 else chosen
-    single = output.suffix.lower() in SHEET_SUFFIXES
     written: list[Path] = []
     rows, titles, present = [], [], np.zeros(256, dtype=np.int64)
     for place, image_id in enumerate(chosen):
-        image, compared, name = as_rgb(dataset[image_id]["image"]), compare(image_id), _short(dataset, image_id)
+        sample, compared, name = dataset[image_id], compare(image_id), _short(dataset, image_id)
+        image = as_rgb(sample["image"])
+        stem = f"{place:04d}_{'_'.join(PurePosixPath(name).with_suffix('').parts)}"
         if single or sheet:
             rows.append(_row(image, compared, names, depth_error, _PANEL))
             titles.append(_summary(name, compared))
             present += _class_counts(compared) if names is not None else 0
         if not single:
-            written.append(output / f"{place:04d}_{'_'.join(PurePosixPath(name).with_suffix('').parts)}.png")
+            written.append(output / f"{stem}.png")
             save_image(written[-1], draw_dense(image, compared, names, depth_error))
+        if point_clouds:
+            camera = _camera(sample, image.shape[:2], field_of_view, name)
+            for what, depth in (("prediction", compared.prediction), ("truth", compared.truth)):
+                written.append(written[-1].with_name(f"{stem}_{what}.ply"))
+                save_ply(written[-1], *point_cloud(depth, image, camera))
     if rows:
         written.append(output if single else output / "contact_sheet.png")
         width = max(row.shape[1] for row in rows)
@@ -138,6 +153,14 @@ def _ranked(
         return sorted(image_ids, key=dataset.file_name)
     errors = {i: compare(i).error for i in image_ids}
     return sorted(image_ids, key=lambda i: (math.isnan(errors[i]), -errors[i], dataset.file_name(i)))
+
+
+def _camera(sample: Mapping[str, Any], size: Sequence[int], field_of_view: float | None, name: str) -> Intrinsics:
+    if sample.get("focal_length") is not None:
+        return Intrinsics.from_focal_length(size[0], size[1], float(sample["focal_length"]))
+    if field_of_view is None:
+        raise ValueError(f"the data set does not know the focal length of {name}; give a field of view in degrees")
+    return Intrinsics.from_field_of_view(size[0], size[1], field_of_view)
 
 
 def _short(dataset: DenseImages, image_id: int) -> str:

@@ -26,6 +26,11 @@ class Intrinsics(NamedTuple):
     cy: float
 
     @classmethod
+    def from_focal_length(cls, height: int, width: int, focal: float) -> Intrinsics:
+        """Square pixels and the principal point in the middle of an image of this size."""
+        return cls(focal, focal, (width - 1) / 2, (height - 1) / 2)
+
+    @classmethod
     def from_field_of_view(cls, height: int, width: int, degrees: float) -> Intrinsics:
         """Square pixels and the principal point in the middle.
 
@@ -38,8 +43,7 @@ class Intrinsics(NamedTuple):
         """
         if not 0 < degrees < 180:
             raise ValueError(f"the field of view must be between 0 and 180 degrees, it is {degrees:g}")
-        focal = width / (2 * math.tan(math.radians(degrees) / 2))
-        return cls(focal, focal, (width - 1) / 2, (height - 1) / 2)
+        return cls.from_focal_length(height, width, width / (2 * math.tan(math.radians(degrees) / 2)))
 
 
 def point_cloud(
