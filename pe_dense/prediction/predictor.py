@@ -30,8 +30,10 @@ ImageLike = Union[str, "os.PathLike[str]", np.ndarray, Tensor, "Image.Image"]
 class Predictor:
     """Image in, objects out: ``Predictor.from_checkpoint(path)("street.jpg").boxes``.
 
+    For depth, semantic labels, or several of them: ``predictor.predict_outputs(["street.jpg"])[0]["depth"]``.
+
     Args:
-        model: a detector; is put on ``device`` and into evaluation mode.
+        model: for any task; is put on ``device`` and into evaluation mode.
         transforms: what the model's test images go through.
         categories: names of the model's classes, None if unknown.
         device: see :func:`pick_device`.
@@ -90,19 +92,38 @@ class Predictor:
         return self.predict_batch([image])[0]
 
     @torch.no_grad()
-    def predict_batch(self, images: Sequence[ImageLike], score_threshold: float | None = None) -> list[Instances]:
-        """Objects of several images in one forward pass; see :meth:`__call__`.
+    def predict_outputs(self, images: Sequence[ImageLike]) -> list[dict[str, Any]]:
+        """All that the model returns for several images in one forward pass, on the CPU.
 
         Args:
             images: of any sizes.
-            score_threshold: objects below it are left out; None is the predictor's own.
+
+        Returns:
+            For each image what its model predicts, at the image's own size: ``instances`` (all of them, whatever their
+            score), ``depth`` (H x W float32), ``sem_seg`` (H x W int64 class indices).
         """
         samples = [self._sample(image) for image in images]
         if not samples:
             return []
         with autocast(self.device, self.precision):
             outputs = self.model(samples)
-        found: list[Instances] = [output["instances"].to("cpu") for output in outputs]
+        return [{key: value.to("cpu") for key, value in output.items()} for output in outputs]
+
+    def predict_batch(self, images: Sequence[ImageLike], score_threshold: float | None = None) -> list[Instances]:
+        """Objects of several images in one forward pass; see :meth:`__call__`.
+
+        Args:
+            images: of any sizes.
+            score_threshold: objects below it are left out; None is the predictor's own.
+
+        Raises:
+            ValueError: if the model finds no objects but predicts something else.
+        """
+        outputs = self.predict_outputs(images)
+        for output in outputs:
+            if "instances" not in output:
+                raise ValueError(f"the model predicts {', '.join(output)} and no objects; call predict_outputs")
+        found: list[Instances] = [output["instances"] for output in outputs]
         threshold = self.score_threshold if score_threshold is None else score_threshold
         return [f if f.scores is None else f[f.scores >= threshold] for f in found]
 

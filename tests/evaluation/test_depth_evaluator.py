@@ -158,7 +158,7 @@ def _process(rank, size, folder):
     """One of several processes; image 0 goes to all of them, as samplers that pad do."""
     torch.set_num_threads(1)
     rendezvous = f"file://{folder}/rendezvous"
-    dist.init_process_group("gloo", rendezvous, timedelta(seconds=60), rank=rank, world_size=size)
+    dist.init_process_group("gloo", rendezvous, timedelta(minutes=5), rank=rank, world_size=size)
     truths, predictions = depth_case()
     share = list(range(len(truths)))[rank::size] + ([0] if rank else [])
     for name, options in (("memory", {}), ("files", {"output_dir": folder / "inference", "save": True})):

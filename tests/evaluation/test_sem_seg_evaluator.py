@@ -120,7 +120,7 @@ def test_refusals(tmp_path):
 def _process(rank, size, folder):
     torch.set_num_threads(1)
     rendezvous = f"file://{folder}/rendezvous"
-    dist.init_process_group("gloo", rendezvous, timedelta(seconds=60), rank=rank, world_size=size)
+    dist.init_process_group("gloo", rendezvous, timedelta(minutes=5), rank=rank, world_size=size)
     truths, predictions = label_case(count=5)
     share = list(range(5))[rank::size]
     for name, options in (("memory", {}), ("files", {"output_dir": folder / "inference", "save": True})):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 
 from pe_dense import Predictor
 from pe_dense.config import LazyCall as L
@@ -144,3 +144,28 @@ def test_not_a_checkpoint(tmp_path: Path) -> None:
     torch.save({"model": {}}, tmp_path / "x.pt")
     with pytest.raises(CheckpointError, match=r"x\.pt cannot be read: it is damaged or not a safetensors file"):
         Predictor.from_checkpoint(tmp_path / "x.pt")
+
+
+class Brightness(nn.Module):
+    """Depth that is the mean of the three colours, and the darkest pixels as class 0."""
+
+    def forward(self, batch: list[dict[str, Any]]) -> list[dict[str, Tensor]]:
+        grey = [sample["image"].float().mean(0) for sample in batch]
+        return [{"depth": g, "sem_seg": (g > 100).long()} for g in grey]
+
+
+def test_models_that_predict_maps() -> None:
+    predictor = Predictor(Brightness(), device="cpu")
+    images = [np.full((5, 7, 3), 90, dtype=np.uint8), np.full((4, 3, 3), 120, dtype=np.uint8)]
+    outputs = predictor.predict_outputs(images)
+    assert [tuple(o["depth"].shape) for o in outputs] == [(5, 7), (4, 3)]
+    assert [int(o["sem_seg"].unique()) for o in outputs] == [0, 1]
+    assert not outputs[0]["depth"].requires_grad
+    assert predictor.predict_outputs([]) == []
+    with pytest.raises(ValueError, match="predicts depth, sem_seg and no objects; call predict_outputs"):
+        predictor(images[0])
+
+
+def test_outputs_hold_objects_below_the_threshold(predictor: Predictor) -> None:
+    predictor.score_threshold = 1.1
+    assert len(predictor.predict_outputs([blue()])[0]["instances"]) == 1
