@@ -21,7 +21,17 @@ ALLOWED = {
     "engine": {"config", "structures", "evaluation", TOP},  # the version: checkpoints carry it
     "launch": {"engine", "config", TOP},  # the version: all machines must have the same
     "visualization": {"structures"},
-    "prediction": {"config", "structures", "layers", "modeling", "data", "evaluation", "engine", "visualization"},
+    "prediction": {
+        "config",
+        "structures",
+        "layers",
+        "modeling",
+        "modeling/backbone",
+        "data",
+        "evaluation",
+        "engine",
+        "visualization",
+    },
 }
 """Package -> packages it may import from, besides itself; parts of ``modeling`` also from those of ``modeling``."""
 

@@ -120,7 +120,7 @@ class EncoderView:
         """H x W x 3 uint8 RGB pixels at the size that the encoder sees: whole patches."""
         pixels, _ = apply_transforms(image, self.transforms, np.random.default_rng(0))
         patch = self.encoder.patch_size
-        height, width = (max(1, round(side / patch)) * patch for side in pixels.shape[:2])
+        height, width = (max(1, int(side / patch + 0.5)) * patch for side in pixels.shape[:2])
         if (height, width) == pixels.shape[:2]:
             return pixels
         return cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,7 @@ def write_features_page(
     path: str | Path,
     pictures: Sequence[np.ndarray | Tensor],
     names: Sequence[str],
-    layers: dict[str, Sequence[Tensor]],
+    layers: Mapping[str, Sequence[Tensor]],
     title: str = "Features",
     width: int = 420,
     dims: int = 32,
