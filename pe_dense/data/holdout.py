@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 
 from pe_dense.data.cache import load_table
 from pe_dense.data.coco import CocoDataset
 from pe_dense.data.errors import DataError
 from pe_dense.structures.wording import counted
+
+logger = logging.getLogger(__name__)
 
 
 def training_part(
@@ -36,9 +40,15 @@ def training_part(
     dataset = CocoDataset(json_file, image_root, skip_empty=skip_empty, masks=masks)
     if val_json is not None:
         return dataset
-    part = dataset.select(_split(json_file, val_fraction, split_seed)[0])
+    kept, held_out = _split(json_file, val_fraction, split_seed)
+    part = dataset.select(kept)
     if not len(part):
         raise DataError(f"{json_file}: no image with an object is left to train on; lower data.val_fraction")
+    logger.info(
+        "%s: %s: %d to train%s, %d held out for validation",
+        json_file, counted(len(kept) + len(held_out), "image"), len(kept),
+        f" ({len(part)} with objects)" if len(part) < len(kept) else "", len(held_out),
+    )  # fmt: skip
     return part
 
 

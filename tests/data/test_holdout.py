@@ -48,3 +48,15 @@ def test_a_separate_validation_set_leaves_all_for_training(own):
 def test_fraction_that_leaves_nothing(own, fraction):
     with pytest.raises(DataError, match=r"own\.json has 20 images: data\.val_fraction .* one part empty"):
         validation_part(*own, val_fraction=fraction)
+
+
+def test_log_says_the_split(own, caplog):
+    with caplog.at_level("INFO"):
+        train = training_part(*own)
+        training_part(*own, skip_empty=False)
+        training_part(*own, val_json=own[0])
+    lines = [r.getMessage() for r in caplog.records if "held out" in r.getMessage()]
+    assert lines == [
+        f"{own[0]}: 20 images: 16 to train ({len(train)} with objects), 4 held out for validation",
+        f"{own[0]}: 20 images: 16 to train, 4 held out for validation",
+    ]
