@@ -36,6 +36,10 @@ class LaunchError(RuntimeError):
     """A process of the group failed; the message is the first one's traceback."""
 
 
+class ProcessEndedError(LaunchError, ChildProcessError):
+    """A process of the group was ended by a signal: there is no traceback to show, see :func:`user_message`."""
+
+
 def launch(
     fn: Callable[..., Any], num_processes: int = 1, args: Sequence[Any] = (), backend: Backend | None = None
 ) -> None:
@@ -55,6 +59,7 @@ def launch(
         SystemExit: with the code of the process that first left with one.
         LaunchError: with the traceback of the first process that failed. All others are ended before. An error that
             this library raised on purpose (see :func:`user_message`) arrives as itself instead.
+        ProcessEndedError: (a ``LaunchError``) if a process was ended by a signal.
     """
     if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
         size = int(os.environ["WORLD_SIZE"])
@@ -114,8 +119,9 @@ def _spawn(fn: Callable[..., Any], num_processes: int, args: Sequence[Any], back
             raise SystemExit(128 + forwarding.received)  # before they were ready to leave by themselves
         if died is not None:
             rank, reason = died
-            oom = ": the machine may have run out of memory" if reason == signal.SIGKILL else ""
-            raise LaunchError(f"process {rank} of {num_processes} was ended by {reason.name}{oom}")
+            oom = ": the machine may have run out of memory, use fewer processes or data workers, or a smaller batch"
+            remedy = oom if reason == signal.SIGKILL else ""
+            raise ProcessEndedError(f"process {rank} of {num_processes} was ended by {reason.name}{remedy}")
         _raise_first(Path(folder), [p.exitcode or 0 for p in processes])
 
 

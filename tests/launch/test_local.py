@@ -12,7 +12,7 @@ import torch
 from launch_targets import fail_in_one, write_rank
 
 from pe_dense.engine.settings import pick_device
-from pe_dense.launch import LaunchError, launch
+from pe_dense.launch import LaunchError, launch, user_message
 from pe_dense.launch.local import _leave_note, _raise_first
 
 
@@ -40,8 +40,9 @@ def test_group_and_exit_code(tmp_path: Path) -> None:
     ],
 )
 def test_first_real_error_and_nobody_left(tmp_path: Path, kind: str, error: type[Exception], message: str) -> None:
-    with pytest.raises(error, match=message):
+    with pytest.raises(error, match=message) as raised:
         launch(fail_in_one, 2, (tmp_path, kind), "gloo")
+    assert (user_message(raised.value) is not None) == (kind in ("terminated", "killed"))
     started = [int(path.stem) for path in tmp_path.glob("*.pid")]
     assert len(started) == 2
     assert not any(is_running(pid) for pid in started)
