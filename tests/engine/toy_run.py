@@ -7,14 +7,17 @@ import os
 import signal
 import time
 from collections.abc import Iterator, Mapping
+from functools import partialmethod
 from itertools import chain
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
 from omegaconf import DictConfig
 from torch import Tensor, nn
+from torch._dynamo.utils import counters
 
 from pe_dense.config import LazyCall as L
 from pe_dense.config import load_config
@@ -30,10 +33,20 @@ NUM_IMAGES = 12
 class ToyModel(nn.Module):
     """Classifies the brightest channel; has dropout, so that generators matter."""
 
-    def __init__(self, num_classes: int = 3, width: int = 8, dropout: float = 0.2, weights: str | None = None) -> None:
+    def __init__(
+        self,
+        num_classes: int = 3,
+        width: int = 8,
+        dropout: float = 0.2,
+        weights: str | None = None,
+        frozen: bool = False,
+        norm: bool = True,
+    ) -> None:
         super().__init__()
         self.num_classes = num_classes
-        self.body = nn.Sequential(nn.Linear(3, width), nn.LayerNorm(width), nn.GELU(), nn.Dropout(dropout))
+        between = nn.LayerNorm(width) if norm else nn.Identity()
+        self.body = nn.Sequential(nn.Linear(3, width), between, nn.GELU(), nn.Dropout(dropout))
+        self.body.requires_grad_(not frozen)
         self.head = nn.Linear(width, num_classes)
         if weights is not None:
             raise FileNotFoundError(f"weights {weights} are not on this machine")
@@ -202,6 +215,13 @@ def train_saved_configs(*paths: Path) -> None:
     """Body of a started process."""
     for path in paths:
         train(load_config(path), resume=True)
+
+
+def train_compiled(*paths: Path) -> None:
+    """Body of a started process: :func:`train_saved_configs` with a compiler that needs no C++ compiler."""
+    with patch.object(nn.Module, "compile", partialmethod(nn.Module.compile, backend="aot_eager")):
+        train_saved_configs(*paths)
+    assert counters["frames"]["ok"] > 0, "nothing was compiled"
 
 
 class KillAt(Hook):
