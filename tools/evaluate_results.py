@@ -51,7 +51,8 @@ def evaluate(args: argparse.Namespace) -> int:
     """Score and print."""
     from pe_dense.evaluation import evaluate_coco_results, format_results, read_evaluated_images
 
-    image_ids = None if args.all_images else read_evaluated_images(args.results)
+    evaluated = read_evaluated_images(args.results, args.json_file)
+    image_ids = None if args.all_images else evaluated
     metrics = evaluate_coco_results(args.json_file, args.results, args.tasks, args.max_detections, image_ids)
     shown = {k: v for k, v in metrics.items() if args.per_class or "/AP-" not in k}
     sys.stdout.write(format_results(shown) + "\n")
