@@ -29,7 +29,7 @@ def training_part(
         json_file: COCO json.
         image_root: folder of its images.
         val_json: json of a separate validation set, if there is one.
-        val_fraction: share of the images that is held out otherwise.
+        val_fraction: share of the images of ``json_file`` that is held out if there is no ``val_json``.
         split_seed: decides which ones; the same seed and json always give the same parts.
         skip_empty: leave out images without objects.
         masks: see :class:`CocoDataset`.
@@ -63,11 +63,17 @@ def validation_part(
     """Images to evaluate on: all of ``val_json`` if given, else the held-out share of ``json_file``.
 
     Args:
-        val_images: folder of the validation images; ``None`` is ``image_root``.
+        val_images: folder of the images of ``val_json``, and of no use without that; ``None``: they are in
+            ``image_root`` too.
         json_file, image_root, val_json, val_fraction, split_seed: see :func:`training_part`.
+
+    Raises:
+        DataError: if there are ``val_images`` but no ``val_json``, or the part would be empty.
     """
     if val_json is not None:
         return CocoDataset(val_json, val_images or image_root)
+    if val_images is not None:
+        raise DataError(f"val_images is {val_images} but there is no val_json; give both, or neither to hold some out")
     return CocoDataset(json_file, image_root).select(_split(json_file, val_fraction, split_seed)[1])
 
 

@@ -44,6 +44,11 @@ def test_a_separate_validation_set_leaves_all_for_training(own):
     assert validation_json(json_file) == json_file
 
 
+def test_validation_images_need_a_validation_json(own):
+    with pytest.raises(DataError, match=r"val_images is other but there is no val_json; give both"):
+        validation_part(*own, val_images="other")
+
+
 @pytest.mark.parametrize("fraction", [0.0, 0.01, 1.0])
 def test_fraction_that_leaves_nothing(own, fraction):
     with pytest.raises(DataError, match=r"own\.json has 20 images: data\.val_fraction .* one part empty"):
