@@ -124,6 +124,11 @@ def make_name() -> str:
     return "a name"
 
 
+def open_file(json_file: str, size: int, other: int) -> None:
+    """Raises with one argument's value and another one's name in the message."""
+    raise FileNotFoundError(f"{json_file} is missing; set size")
+
+
 def failing(reason: str) -> None:
     """Raises while it is built."""
     raise OSError(reason)
