@@ -134,12 +134,17 @@ def _tell_sources(error: Exception, node: DictConfig) -> None:
     if not (isinstance(error, (ValueError, OSError)) and len(error.args) == 1 and isinstance(error.args[0], str)):
         return
     text = error.args[0]
-    sources = dict.fromkeys(
-        f"{name} is {source}" for name, source, value in _interpolated(node)
-        if re.search(rf"\b{re.escape(name)}\b", text) or (isinstance(value, str) and value and value in text)
-    )  # fmt: skip
+    sources = dict.fromkeys(f"{name} is {source}" for name, source, value in _interpolated(node)
+                            if _is_about(text, name, value))  # fmt: skip
     if sources:
         error.args = (f"{text} (in the config {', '.join(sources)})",)
+
+
+def _is_about(text: str, name: str, value: Any) -> bool:
+    """Paths are known by themselves, as several arguments may be called ``json_file``; numbers by the name only."""
+    if isinstance(value, str):
+        return value != "" and str(Path(value).expanduser()) in text
+    return re.search(rf"\b{re.escape(name)}\b", text) is not None
 
 
 def _interpolated(node: Any) -> Iterator[tuple[str, str, Any]]:

@@ -55,22 +55,22 @@ def test_references_and_containers():
 def test_messages_tell_which_keys_the_arguments_are_from():
     cfg = make_node(
         {
-            "data": {"json": "a.json", "size": 3, "other": 4},
+            "data": {"json": "./a.json", "size": 3, "root": "images"},
             "loader": L(build_loader)(
                 transforms=[],
-                dataset=L(open_file)(json_file="${data.json}", size="${data.size}", other="${data.other}"),
+                dataset=L(open_file)(json_file="${data.json}", size="${data.size}", image_root="${data.root}"),
             ),
-            "names": L(open_file)(json_file="b.json", size="${data.size}", other=1),
+            "names": L(open_file)(json_file="b.json", size="${data.size}", image_root="x"),
         }
     )
     with pytest.raises(FileNotFoundError) as error:
         instantiate(cfg.loader)
-    told = "a.json is missing; set size (in the config json_file is ${data.json}, size is ${data.size})"
+    told = "a.json is missing; set size, not image_root (in the config json_file is ${data.json}, size is ${data.size})"
     assert str(error.value) == told
-    with pytest.raises(FileNotFoundError, match=r"^b\.json .*; set size \(in the config size is \${data\.size}\)$"):
+    with pytest.raises(FileNotFoundError, match=r"^b\.json .* \(in the config size is \${data\.size}\)$"):
         instantiate(cfg.names)
-    with pytest.raises(FileNotFoundError, match=r"^c\.json is missing; set size$"):
-        instantiate(L(open_file)(json_file="c.json", size=1, other=2))
+    with pytest.raises(FileNotFoundError, match=r"^c\.json is missing; set size, not image_root$"):
+        instantiate(L(open_file)(json_file="c.json", size=1, image_root="x"))
 
 
 def test_extra_arguments():
