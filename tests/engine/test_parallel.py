@@ -2,18 +2,27 @@
 
 import logging
 import multiprocessing
+import re
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from toy_run import KillAt, make_config, train_compiled, train_saved_configs
+from toy_run import FillDisk, KillAt, make_config, train_compiled, train_saved_configs, train_until_full
 
 from pe_dense.config import LazyCall as L
 from pe_dense.config import load_config, save_config
 from pe_dense.engine import NonFiniteLossError, latest_checkpoint, load_checkpoint, read_metrics, train
-from pe_dense.engine.sharded import read_own, read_tensors, step_path, tensor_shapes
+from pe_dense.engine.sharded import (
+    RUN,
+    check_intact,
+    list_checkpoints,
+    read_own,
+    read_tensors,
+    step_path,
+    tensor_shapes,
+)
 from pe_dense.launch import LaunchError, launch
 
 
@@ -134,7 +143,11 @@ def test_killed_and_resumed(tmp_path: Path, parallel: str, processes: int, caplo
     with pytest.raises(LaunchError, match=f"process 1 of {processes} was ended by SIGKILL"):
         launch(train_saved_configs, processes, [paths["parts"]], "gloo")
     assert latest_checkpoint(tmp_path / "parts" / "checkpoints") == step_path(tmp_path / "parts" / "checkpoints", 3)
+    unfinished = step_path(tmp_path / "parts" / "checkpoints", 4)  # newer, but without a marker: nobody reads it
+    unfinished.mkdir()
+    (unfinished / RUN).touch()
     launch(train_saved_configs, processes, list(paths.values()), "gloo")
+    assert not unfinished.exists()
     whole, parts = (step_path(tmp_path / name / "checkpoints", 8) for name in paths)
     names = tensor_shapes(whole)
     assert names == tensor_shapes(parts)
@@ -152,6 +165,32 @@ def test_killed_and_resumed(tmp_path: Path, parallel: str, processes: int, caplo
     assert f"resuming with 1 process a run of {processes}: same step and data, but dropout differs" in caplog.text
     assert "resuming at step 6 of 8" in caplog.text
     assert parts.exists()
+
+
+@pytest.mark.slow
+def test_disk_that_is_full_for_one_process(tmp_path: Path) -> None:
+    """All processes are told the same; the checkpoint before is whole, nothing is half written, the run goes on."""
+    kinds: dict[str, dict[str, Any]] = {"ddp": {}, "fsdp": {"parallel": "fsdp", "async_checkpoint": True}}
+    for name, more in kinds.items():
+        cfg = make_config(tmp_path / name, steps=9, eval_period=0, log_period=100, **more)
+        cfg.hooks = [L(FillDisk)(step=5, rank=1)]
+        save_config(cfg, tmp_path / f"{name}.yaml")
+        cfg.train.output_dir = str(tmp_path / f"{name}_whole")
+        cfg.hooks = []
+        save_config(cfg, tmp_path / f"{name}_whole.yaml")
+    launch(train_until_full, 2, [tmp_path / f"{name}.yaml" for name in kinds], "gloo")
+    launch(train_saved_configs, 2, [tmp_path / f"{name}_whole.yaml" for name in kinds], "gloo")
+    for name in kinds:
+        told = [re.sub(r"\d+ MB free", "", (tmp_path / f"{name}.{rank}").read_text()) for rank in range(2)]
+        assert told[0] == told[1]
+        assert re.match(r"could not write .*step_00000006 \(OSError: .*File too large.*continue .* --resume$", told[0])
+        assert (tmp_path / f"{name}.left").read_text() == "step_00000003"
+        ours, whole = (tmp_path / folder / "checkpoints" for folder in (name, f"{name}_whole"))
+        assert [path.name for path in list_checkpoints(ours)] == ["step_00000006", "step_00000009"]
+        for step in (6, 9):
+            check_intact(step_path(ours, step))
+        one, two = (read_tensors(step_path(folder, 9), "") for folder in (ours, whole))
+        assert all(torch.equal(value, two[key]) for key, value in one.items())
 
 
 @pytest.mark.slow
