@@ -29,6 +29,7 @@ Backend = Literal["gloo", "nccl"]
 _GRACE_SECONDS = 5.0
 _SAVE_SECONDS = 60.0
 _NOTES = "*.error"
+_POLITE = (None, 0, 128 + signal.SIGINT, 128 + signal.SIGTERM, 128 + signal.SIGUSR2)
 _DEADLY = {-s: s for s in (signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV, signal.SIGBUS, signal.SIGILL)}
 
 
@@ -46,7 +47,8 @@ def launch(
     """Call ``fn(*args)`` in ``num_processes`` processes of one process group.
 
     Under torchrun (``RANK`` and ``WORLD_SIZE`` are set) this process joins that group instead. With one process and no
-    torchrun, ``fn`` is simply called. Ctrl-C and SIGTERM are passed on to the processes, which end by themselves.
+    torchrun, ``fn`` is simply called. Ctrl-C, SIGTERM and SIGUSR2 are passed on to the processes, which end by
+    themselves.
 
     Args:
         fn: importable by its name, as the processes are spawned.
@@ -181,7 +183,7 @@ def _finish(processes: Sequence[BaseProcess], error: bool) -> tuple[int, signal.
     """
     failed = error or any(p.exitcode for p in processes)
     # processes that leave by a signal's exit code are all on their way out and may still be writing
-    polite = not error and all(p.exitcode in (None, 0, 128 + signal.SIGINT, 128 + signal.SIGTERM) for p in processes)
+    polite = not error and all(p.exitcode in _POLITE for p in processes)
     deadline = time.monotonic() + (_SAVE_SECONDS if polite else 1.0)
     while failed and any(p.is_alive() for p in processes) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -210,7 +212,7 @@ def _raise_first(folder: Path, codes: Sequence[int]) -> None:
 
 
 class _Forwarding:
-    """While active, SIGINT and SIGTERM are passed on to the processes instead of ending this one.
+    """While active, SIGINT, SIGTERM and SIGUSR2 are passed on to the processes instead of ending this one.
 
     Attributes:
         received: number of the first one, 0 as long as there was none.
@@ -223,7 +225,7 @@ class _Forwarding:
 
     def __enter__(self) -> _Forwarding:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):
                 self._previous[number] = signal.signal(number, self._pass_on)
         return self
 
@@ -236,4 +238,4 @@ class _Forwarding:
         for process in self._processes:
             # a terminal's Ctrl-C has reached them already; as SIGTERM it only repeats "please stop"
             if process.is_alive() and process.pid is not None:
-                os.kill(process.pid, signal.SIGTERM)
+                os.kill(process.pid, signal.SIGTERM if number == signal.SIGINT else number)
