@@ -24,7 +24,9 @@ from pe_dense.launch.slurm_commands import (
     run_command,
 )
 
-_STATES = {"completed": "COMPLETED", "failed": "FAILED", "terminated": "CANCELLED", "requeued": "REQUEUED"}
+_STATES = {
+    "completed": "COMPLETED", "failed": "FAILED", "died": "FAILED", "terminated": "CANCELLED", "requeued": "REQUEUED",
+}  # fmt: skip
 _PRUNED = frozenset({"snapshot", "checkpoints", "inference", "vis", "tensorboard", "logs", "heartbeats", ".git"})
 
 

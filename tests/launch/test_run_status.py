@@ -77,6 +77,7 @@ def test_running(files: JobFiles, monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("completed", None, "COMPLETED"),
         ("failed", None, "FAILED"),
+        ("died", None, "FAILED"),
         ("terminated", None, "CANCELLED"),
         ("requeued", None, "REQUEUED"),
         ("completed", QueueEntry("FAILED"), "COMPLETED"),
