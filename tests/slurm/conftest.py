@@ -60,6 +60,7 @@ def _possible() -> None:
 
 @pytest.fixture(scope="session")
 def cluster(_possible: None) -> Iterator[Cluster]:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C: the cluster is stopped in order
     cluster = Cluster().start()
     # sbatch passes the environment on: one thread per process, and the hook of these tests can be imported
     before = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "PYTHONPATH")}
