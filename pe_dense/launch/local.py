@@ -30,7 +30,7 @@ _GRACE_SECONDS = 5.0
 _SAVE_SECONDS = 60.0
 _NOTES = "*.error"
 _POLITE = (None, 0, 128 + signal.SIGINT, 128 + signal.SIGTERM, 128 + signal.SIGUSR2)
-_DEADLY = {-s: s for s in (signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV, signal.SIGBUS, signal.SIGILL)}
+_DEADLY = (signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV, signal.SIGBUS, signal.SIGILL)
 
 
 class LaunchError(RuntimeError):
@@ -187,7 +187,9 @@ def _finish(processes: Sequence[BaseProcess], error: bool) -> tuple[int, signal.
     deadline = time.monotonic() + (_SAVE_SECONDS if polite else 1.0)
     while failed and any(p.is_alive() for p in processes) and time.monotonic() < deadline:
         time.sleep(0.05)
-    died = [(rank, _DEADLY[p.exitcode]) for rank, p in enumerate(processes) if p.exitcode in _DEADLY]
+    # a process may also abort because of another one that failed or was ended
+    deadly = _DEADLY if error else (*_DEADLY, signal.SIGABRT)
+    died = [(rank, number) for number in deadly for rank, p in enumerate(processes) if p.exitcode == -number]
     for end in (BaseProcess.terminate, BaseProcess.kill):
         for process in processes:
             if process.is_alive():

@@ -30,6 +30,8 @@ def fail_in_one(folder: Path, kind: str) -> None:
     (folder / f"{os.getpid()}.pid").touch()
     dist.barrier()
     if dist.rank() == 1:
+        if kind == "aborted":
+            os.abort()
         if kind == "killed":
             os.kill(os.getpid(), 9)
         if kind == "terminated":

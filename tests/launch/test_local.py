@@ -44,12 +44,13 @@ def test_group_and_exit_code(tmp_path: Path) -> None:
         ("never ends", LaunchError, "ZeroDivisionError: a bug in rank 1"),
         ("terminated", LaunchError, "process 1 of 2 was ended by SIGTERM"),
         ("killed", LaunchError, "process 1 of 2 was ended by SIGKILL: the machine may have run out of memory"),
+        ("aborted", LaunchError, "process 1 of 2 was ended by SIGABRT"),
     ],
 )
 def test_first_real_error_and_nobody_left(tmp_path: Path, kind: str, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message) as raised:
         launch(fail_in_one, 2, (tmp_path, kind), "gloo")
-    assert (user_message(raised.value) is not None) == (kind in ("terminated", "killed"))
+    assert (user_message(raised.value) is not None) == (kind in ("terminated", "killed", "aborted"))
     started = [int(path.stem) for path in tmp_path.glob("*.pid")]
     assert len(started) == 2
     assert not any(is_running(pid) for pid in started)
