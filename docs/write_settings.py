@@ -93,9 +93,10 @@ def own_data() -> str:
     rows = []
     for key, value in cfg.data.items():
         shown = value if value == "required" else f"`{json.dumps(value)}`"
-        rows.append(
-            f"| `{key}` | {shown} | {IMAGE_SIZE if key == 'image_size' else meanings[OWN_DATA.get(key, key)]} |"
-        )
+        meaning = IMAGE_SIZE if key == "image_size" else meanings[OWN_DATA.get(key, key)]
+        for own, argument in OWN_DATA.items():
+            meaning = meaning.replace(f"`{argument}`", f"`{own}`")
+        rows.append(f"| `{key}` | {shown} | {meaning} |")
     return "\n".join(["## data", "", "Of the recipes in `configs/custom`.", "", *table(rows)])
 
 

@@ -68,7 +68,8 @@ def score(args: argparse.Namespace) -> dict[str, float]:
     if args.config_file is not None:
         evaluator = evaluation.load_dense_evaluator(args.config_file, args.overrides)
         return evaluation.evaluate_dense_results(evaluator, args.results)
-    image_ids = None if args.all_images else evaluation.read_evaluated_images(args.results)
+    evaluated = evaluation.read_evaluated_images(args.results, args.json_file)
+    image_ids = None if args.all_images else evaluated
     return evaluation.evaluate_coco_results(args.json_file, args.results, args.tasks, args.max_detections, image_ids)
 
 

@@ -10,8 +10,9 @@ EXAMPLES = """examples:
   python tools/train_net.py --config-file configs/demo/mask_rcnn_scenes.py train.epochs=20
   python tools/train_net.py --config-file output/x/config.yaml --resume
   python tools/train_net.py --config-file output/x/config.yaml --eval-only
-  python tools/train_net.py --config-file output/x/config.yaml --eval-only --output output/x/other_data \
-      dataloader.test.dataset.json_file=J dataloader.test.dataset.image_root=D evaluator.json_file=J
+  python tools/train_net.py --config-file output/x/config.yaml --eval-only \\
+      --output output/x/other_data dataloader.test.dataset.json_file=J \\
+      dataloader.test.dataset.image_root=D evaluator.json_file=J
   python tools/train_net.py --config-file F --num-gpus 8 dataloader.train.batch_size=64
   torchrun --nproc-per-node 8 tools/train_net.py --config-file F
 """

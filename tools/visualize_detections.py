@@ -53,9 +53,9 @@ def draw(args: argparse.Namespace) -> int:
     from pe_dense.visualization.matching import read_results
 
     dataset = CocoDataset(args.json_file, args.image_root)
-    image_ids = None if args.all_images else read_evaluated_images(args.results)
+    evaluated = read_evaluated_images(args.results, args.json_file)
     written = visualize_detections(
-        dataset if image_ids is None else dataset.select(image_ids),
+        dataset if args.all_images or evaluated is None else dataset.select(evaluated),
         read_results(args.results),
         args.output,
         score_threshold=args.score_threshold,

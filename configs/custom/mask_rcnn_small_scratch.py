@@ -16,6 +16,8 @@ data.image_size = 256
 dataloader.train.batch_size = 4
 dataloader.train.transforms[1].min_scale = 0.8  # a wide range of scales pays only in long training
 dataloader.train.transforms[1].max_scale = 1.25
+# in training an upright and a lying image make a square batch: a test image alone must have the same positions
+model.square_size = "${data.image_size}"
 model.num_classes = L(count_classes)(json_file="${data.json}")
 model.with_masks = L(has_masks)(json_file="${data.json}")
 train = L(TrainSettings)(

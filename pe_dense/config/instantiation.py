@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +15,7 @@ from pe_dense.config.annotations import choose, element_hint, python_sequence, v
 from pe_dense.config.errors import ConfigError
 from pe_dense.config.lazy import (
     full_key,
+    interpolation_of,
     is_call,
     is_list,
     is_reference,
@@ -47,8 +48,8 @@ def instantiate(cfg: Any, **extra: Any) -> Any:
         extra: arguments for ``cfg``'s own target, any Python objects; they replace those of the config.
 
     Raises:
-        ConfigError: if the config does not match the signatures. What a target itself raises is passed on unchanged,
-            after the key of its node is logged.
+        ConfigError: if the config does not match the signatures. What a target itself raises is passed on after the
+            key of its node is logged; the message of a ValueError or OSError also tells the keys of its arguments.
     """
     if isinstance(cfg, (dict, list, tuple)):
         plain = to_plain(cfg, "")
@@ -119,6 +120,39 @@ def _call(node: DictConfig, extra: dict[str, Any]) -> Any:
     }
     try:
         return target(**arguments, **extra)
-    except Exception:
+    except Exception as error:
         logger.error("config: building %s (%s) failed", full_key(node), signature.name)
+        _tell_sources(error, node)
         raise
+
+
+def _tell_sources(error: Exception, node: DictConfig) -> None:
+    """Add to a message where the arguments it is about come from: ``image_root is ${data.images}``.
+
+    Who set ``data.images`` knows nothing of an argument ``image_root``.
+    """
+    if not (isinstance(error, (ValueError, OSError)) and len(error.args) == 1 and isinstance(error.args[0], str)):
+        return
+    text = error.args[0]
+    sources = dict.fromkeys(f"{name} is {source}" for name, source, value in _interpolated(node)
+                            if _is_about(text, name, value))  # fmt: skip
+    if sources:
+        error.args = (f"{text} (in the config {', '.join(sources)})",)
+
+
+def _is_about(text: str, name: str, value: Any) -> bool:
+    """Paths are known by themselves, as several arguments may be called ``json_file``; numbers by the name only."""
+    if isinstance(value, str):
+        return value != "" and str(Path(value).expanduser()) in text
+    return re.search(rf"\b{re.escape(name)}\b", text) is not None
+
+
+def _interpolated(node: Any) -> Iterator[tuple[str, str, Any]]:
+    """Name, interpolation and plain value of every argument in a part of the config that refers to another key."""
+    for key in keys_of(node):
+        source = interpolation_of(node, key)
+        value = read(node, key)
+        if source is None and isinstance(value, Container) and not value._is_none():
+            yield from _interpolated(value)
+        elif source is not None and not isinstance(value, Container):
+            yield str(key), source, value

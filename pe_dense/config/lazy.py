@@ -129,6 +129,12 @@ def stored(node: Any, key: Any) -> Any:
     return child if isinstance(child, Container) else child._value()
 
 
+def interpolation_of(node: Any, key: Any) -> str | None:
+    """The text of the interpolation that the value at ``key`` comes from, such as ``${data.image_size}``."""
+    text = stored(node, key)
+    return text if isinstance(text, str) and "${" in text else None
+
+
 def full_key(node: Any, key: Any = None) -> str:
     """Dotted key of a node, or of its entry ``key``, from the root of its tree: ``dataloader.train.transforms.0``."""
     parts = [] if key is None else [str(key)]

@@ -171,7 +171,10 @@ class _Executor:
         shown = _relative_to_cwd(folder)
         if not folder.is_dir():
             options = [p.stem for p in folder.parent.glob("*.py")] if folder.parent.is_dir() else []
-            hint = did_you_mean(folder.name, options)
+            hint = did_you_mean(folder.name, options) or (
+                "; relative imports lead to config files around this one: keep a copied recipe in the folder it comes "
+                "from, or copy what it imports too"
+            )
             raise ConfigError(f"cannot import from '{statement}': {shown}.py does not exist{hint}")
         module = ModuleType(statement)
         for name in names:

@@ -15,6 +15,7 @@ from pe_dense.config.lazy import (
     TARGET,
     full_key,
     has_key,
+    interpolation_of,
     is_call,
     is_list,
     is_reference,
@@ -160,7 +161,9 @@ class _Checker:
             for index in range(len(value)):
                 self._compare(value, index, element_hint(meant, index), purpose)
             return
-        text = f"{full_key(node, key)}: expected {describe(hint)}, got {show(value)}, {purpose}"
+        source = interpolation_of(node, key)
+        origin = f" from {source}" if source is not None else ""
+        text = f"{full_key(node, key)}: expected {describe(hint)}, got {show(value)}{origin}, {purpose}"
         if isinstance(value, (bool, int, float)) and fits("", hint):
             text += f"; quote it to make it a string: '\"{value}\"'"
         self._add(text)

@@ -63,12 +63,14 @@ class AnnotationTable:
             float32 XYXY; ``classes`` N int32; ``crowd`` N bool; ``part_offsets`` N + 1 into the polygons;
             ``point_offsets`` P + 1 into ``points`` (x and y alternate, float32); ``rle_rows`` R ascending object
             numbers; ``rle_sizes`` R x 2 int32 (height, width); ``rle_offsets`` R + 1 into ``rle_text`` uint8.
+        doubts: what makes the json as a whole look wrong, for the log; empty if nothing does.
     """
 
     source: Path
     categories: Categories
     skipped: dict[str, tuple[int, list[int]]]
     arrays: dict[str, np.ndarray]
+    doubts: str = ""
 
     def __len__(self) -> int:
         return len(self.arrays["image_ids"])

@@ -22,7 +22,7 @@ from pe_dense.structures import Categories
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 2
+FORMAT = 3
 """Raise when the arrays or the checks change: old cache files are then rebuilt."""
 
 _DTYPES = {"F32": np.float32, "I64": np.int64, "I32": np.int32, "U8": np.uint8, "BOOL": np.bool_}
@@ -81,7 +81,8 @@ def read_cache(target: Path, key: str | None = None) -> AnnotationTable | None:
         if key is not None and json.loads(meta["checksums"]) != _checksums(arrays):
             raise ValueError("checksums differ")
         categories = Categories.from_json(json.loads(meta["categories"]))
-        return CachedTable(Path(meta["source"]), categories, json.loads(meta["skipped"]), arrays, target)
+        skipped = json.loads(meta["skipped"])
+        return CachedTable(Path(meta["source"]), categories, skipped, arrays, meta["doubts"], target)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
@@ -98,9 +99,10 @@ class CachedTable(AnnotationTable):
         categories: Categories,
         skipped: dict[str, tuple[int, list[int]]],
         arrays: dict[str, np.ndarray],
+        doubts: str,
         file: Path,
     ) -> None:
-        super().__init__(source, categories, skipped, arrays)
+        super().__init__(source, categories, skipped, arrays, doubts)
         object.__setattr__(self, "file", file)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -136,6 +138,7 @@ def _write(table: AnnotationTable, target: Path, key: str) -> None:
         "source": str(table.source),
         "categories": json.dumps(table.categories.to_json()),
         "skipped": json.dumps(table.skipped),
+        "doubts": table.doubts,
         "checksums": json.dumps(_checksums(arrays)),
     }
     temporary = target.with_suffix(f".{os.getpid()}.tmp")

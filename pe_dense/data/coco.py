@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +122,43 @@ class CocoDataset:
             "annotations": self.annotations(index),
         }
 
+    def check_images(self) -> None:
+        """Make sure that every image file is there, before hours of training end at a missing one.
+
+        Each folder is listed once, which is quick also on network file systems, where asking for each file is not.
+
+        Raises:
+            FileNotFoundError: naming the first missing files and their number.
+        """
+        wanted: dict[str, dict[str, None]] = {}
+        for index in range(len(self)):
+            folder, _, name = self.file_name(index).rpartition("/")
+            wanted.setdefault(folder, {})[name] = None
+        missing = [os.path.join(folder, name) for folder in wanted for name in self._absent(folder, wanted[folder])]
+        # a file system that knows a file by another spelling lists it under its own: then reading will tell
+        if not missing or (self.image_root / missing[0]).is_file():
+            return
+        shown = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+        raise FileNotFoundError(
+            f"{len(missing)} of the {counted(len(self), 'image')} of {self.json_file} are not in {self.image_root}: "
+            f"{shown}; set image_root to the folder that their file_name is relative to, or take them out of json_file"
+        )
+
+    def _absent(self, folder: str, names: Mapping[str, None]) -> Iterable[str]:
+        """Those of some files of a folder below the root that are not there."""
+        left = dict(names)
+        try:
+            with os.scandir(self.image_root / folder) as entries:
+                for entry in entries:
+                    left.pop(entry.name, None)
+                    if not left:  # the folder may hold millions of other files
+                        break
+        except (FileNotFoundError, NotADirectoryError):
+            return left
+        except OSError:  # a folder may allow reading files but not listing them
+            return ()
+        return left
+
     def _used_images(self, present: np.ndarray) -> np.ndarray:
         arrays = self.table.arrays
         usable = ~arrays["crowd"]
@@ -151,6 +188,8 @@ class CocoDataset:
             counted(len(self.categories), "class"),
             f"; left out: {', '.join(skipped.values())}" if skipped else "",
         )
+        if self.table.doubts:
+            logger.warning("%s: %s", self.json_file, self.table.doubts)
 
 
 @run_constant

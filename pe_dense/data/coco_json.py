@@ -16,10 +16,12 @@ from pe_dense.data.annotations import AnnotationTable
 from pe_dense.data.coco_segmentations import SegmentationArrays
 from pe_dense.data.errors import DataError
 from pe_dense.structures import Categories
+from pe_dense.structures.wording import counted
 
 BAD_BOX = "box of zero or negative size"
 NOT_FINITE = "box with NaN or infinite numbers"
 OUTSIDE = "box wholly outside the image"
+_MANY_BEYOND, _NEARLY_ALL = 0.1, 0.95
 
 
 def parse_coco(path: Path) -> AnnotationTable:
@@ -42,14 +44,14 @@ def parse_coco(path: Path) -> AnnotationTable:
         annotations = content["annotations"]
         del content
         table, kept = _objects(annotations, index_of, categories, arrays["image_sizes"], path)
-        skipped = table.pop("skipped")
+        skipped, doubts = table.pop("skipped"), table.pop("doubts")
         arrays.update(table)
         masks = SegmentationArrays(path, arrays["image_sizes"])
         for row, (number, image) in enumerate(zip(kept.tolist(), arrays.pop("image_of").tolist())):
             masks.add(row, image, int(arrays["ids"][row]), annotations[number].get("segmentation"))
             annotations[number] = None  # its memory is free for the arrays
         arrays.update(masks.finish(arrays["ids"]))
-    return AnnotationTable(path, categories, {**skipped, **masks.skipped}, arrays)
+    return AnnotationTable(path, categories, {**skipped, **masks.skipped}, arrays, doubts)
 
 
 @contextmanager
@@ -152,7 +154,9 @@ def _objects(
         crowd = np.array([row.get("iscrowd") or 0 for row in rows], dtype=np.float32) != 0
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         _explain(rows, index_of, categories, path, error)
-    boxes, faults = _clip_boxes(boxes, sizes[image] if len(rows) else np.zeros((0, 2), dtype=np.int32))
+    sizes_of = sizes[image] if len(rows) else np.zeros((0, 2), dtype=np.int32)
+    doubts = _doubts(boxes, sizes_of, ids)
+    boxes, faults = _clip_boxes(boxes, sizes_of)
     skipped = {why: (int(bad.sum()), ids[bad][:3].tolist()) for why, bad in faults.items() if bad.any()}
     kept = np.flatnonzero(~np.any(list(faults.values()), axis=0))
     kept = kept[np.argsort(image[kept], kind="stable")]
@@ -164,8 +168,30 @@ def _objects(
         "classes": classes[kept],
         "crowd": crowd[kept],
         "skipped": skipped,
+        "doubts": doubts,
     }
     return table, kept
+
+
+def _doubts(boxes: np.ndarray, sizes: np.ndarray, ids: np.ndarray) -> str:
+    """Whether the boxes look like x0, y0, x1, y1 instead of x, y, width, height; empty if they do not.
+
+    Read as corners nearly all lie within their image, which small boxes at the right or bottom of true ones do not;
+    read as sizes, many reach beyond it. One pixel too much is common and no sign.
+    """
+    known = (sizes > 0).all(axis=1)
+    limits = sizes[:, ::-1] + 1
+    corners = known & (boxes[:, 2:] > boxes[:, :2]).all(axis=1) & (boxes[:, 2:] <= limits).all(axis=1)
+    beyond = known & (boxes[:, :2] + boxes[:, 2:] > limits).any(axis=1)
+    if beyond.sum() <= _MANY_BEYOND * known.sum() or corners.sum() < _NEARLY_ALL * known.sum():
+        return ""
+    first = int(beyond.argmax())
+    height, width = sizes[first]
+    return (
+        f"{counted(int(beyond.sum()), 'box')} of {known.sum()} reach beyond their image, such as bbox "
+        f"{boxes[first].tolist()} of annotation {ids[first]} in an image {width} pixels wide and {height} high; they "
+        "look like corners x0, y0, x1, y1: write x, y, width, height"
+    )
 
 
 def _clip_boxes(boxes: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 
 from pe_dense.data.cache import load_table
 from pe_dense.data.coco import CocoDataset
 from pe_dense.data.errors import DataError
 from pe_dense.structures.wording import counted
+
+logger = logging.getLogger(__name__)
 
 
 def training_part(
@@ -25,7 +29,7 @@ def training_part(
         json_file: COCO json.
         image_root: folder of its images.
         val_json: json of a separate validation set, if there is one.
-        val_fraction: share of the images that is held out otherwise.
+        val_fraction: share of the images of ``json_file`` that is held out if there is no ``val_json``.
         split_seed: decides which ones; the same seed and json always give the same parts.
         skip_empty: leave out images without objects.
         masks: see :class:`CocoDataset`.
@@ -36,9 +40,15 @@ def training_part(
     dataset = CocoDataset(json_file, image_root, skip_empty=skip_empty, masks=masks)
     if val_json is not None:
         return dataset
-    part = dataset.select(_split(json_file, val_fraction, split_seed)[0])
+    kept, held_out = _split(json_file, val_fraction, split_seed)
+    part = dataset.select(kept)
     if not len(part):
         raise DataError(f"{json_file}: no image with an object is left to train on; lower data.val_fraction")
+    logger.info(
+        "%s: %s: %d to train%s, %d held out for validation",
+        json_file, counted(len(kept) + len(held_out), "image"), len(kept),
+        f" ({len(part)} with objects)" if len(part) < len(kept) else "", len(held_out),
+    )  # fmt: skip
     return part
 
 
@@ -53,11 +63,17 @@ def validation_part(
     """Images to evaluate on: all of ``val_json`` if given, else the held-out share of ``json_file``.
 
     Args:
-        val_images: folder of the validation images; ``None`` is ``image_root``.
+        val_images: folder of the images of ``val_json``, and of no use without that; ``None``: they are in
+            ``image_root`` too.
         json_file, image_root, val_json, val_fraction, split_seed: see :func:`training_part`.
+
+    Raises:
+        DataError: if there are ``val_images`` but no ``val_json``, or the part would be empty.
     """
     if val_json is not None:
         return CocoDataset(val_json, val_images or image_root)
+    if val_images is not None:
+        raise DataError(f"val_images is {val_images} but there is no val_json; give both, or neither to hold some out")
     return CocoDataset(json_file, image_root).select(_split(json_file, val_fraction, split_seed)[1])
 
 

@@ -16,6 +16,7 @@ import torch
 from torch import distributed
 from torch.utils.data import DataLoader, Dataset
 
+from pe_dense.data.coco import CocoDataset
 from pe_dense.data.errors import DataError
 from pe_dense.data.mapper import ImageDataset, MappedDataset
 from pe_dense.data.packing import PackedBatch
@@ -90,8 +91,10 @@ def build_train_loader(
 
     Raises:
         ValueError: if ``batch_size``, ``seed`` or the data set's size is unusable.
+        FileNotFoundError: if images of a COCO data set are not there.
     """
     _check_workers(num_workers)
+    _check_images(dataset)
     rank, world_size = _rank_and_world_size()
     sampler = TrainSampler(len(dataset), batch_size, seed, rank, world_size)
     return TrainLoader(dataset, MappedDataset(dataset, transforms), sampler, num_workers)
@@ -115,10 +118,12 @@ def build_test_loader(
 
     Raises:
         ValueError: if ``batch_size`` or ``num_workers`` is unusable.
+        FileNotFoundError: if images of a COCO data set are not there.
     """
     _check_workers(num_workers)
     if batch_size < 1:
         raise ValueError(f"batch_size {batch_size} is not positive; give at least 1")
+    _check_images(dataset)
     mapped = MappedDataset(dataset, transforms, with_instances=with_instances)
     return TestLoader(dataset, mapped, batch_size, num_workers)
 
@@ -216,6 +221,12 @@ def _prepare_worker(worker: int) -> None:
 def _check_workers(num_workers: int) -> None:
     if num_workers < 0:
         raise ValueError(f"num_workers {num_workers} is negative; give 0 (no worker processes) or more")
+
+
+def _check_images(dataset: ImageDataset) -> None:
+    """Here and not in the data set's constructor: parts of a data set may be used where not all of it is."""
+    if isinstance(dataset, CocoDataset):
+        dataset.check_images()
 
 
 def _rank_and_world_size() -> tuple[int, int]:

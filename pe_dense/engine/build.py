@@ -20,9 +20,10 @@ from pe_dense.engine import checkpoint as ckpt
 from pe_dense.engine import distributed as dist
 from pe_dense.engine.config_diff import flat_config
 from pe_dense.engine.ema import Ema
+from pe_dense.engine.fine_tuning import start_from
 from pe_dense.engine.hooks import CheckpointHook, EmaHook, EvalHook, Hook, LogHook
 from pe_dense.engine.inference import Evaluation
-from pe_dense.engine.parallel import shard
+from pe_dense.engine.parallel import shard, shard_units
 from pe_dense.engine.resume import ResumePoint, check_num_classes, check_same_data, data_fingerprint, restore
 from pe_dense.engine.rng import seed_all
 from pe_dense.engine.settings import TrainSettings
@@ -48,6 +49,8 @@ def build_trainer(
     if point is not None:
         check_same_data(point.saved["data"], data, point.path)
     model = build_model(cfg, settings, device, point is not None)
+    if point is None and settings.init_from is None:
+        _warn_if_frozen_at_random(cfg, model)
     check_num_classes(cfg, model, getattr(loader.dataset, "categories", None))
     ema = Ema(model, settings.ema_decay) if settings.ema_decay is not None else None
     per_epoch = loader.steps_per_epoch
@@ -90,8 +93,7 @@ def _initial_model(cfg: DictConfig, settings: TrainSettings, resumed: bool) -> n
     elif settings.init_from is not None:
         source = ckpt.load_checkpoint(settings.init_from)
         model = instantiate(without_pretrained(cfg).model)
-        ckpt.load_weights(model, source)
-        logger.info("new run from the weights of %s (step %d)", settings.init_from, source.step)
+        start_from(model, source, settings.init_skip)
     else:
         model = instantiate(cfg.model)
     return model
@@ -113,10 +115,25 @@ def build_evaluation(cfg: DictConfig, folder: Path) -> Evaluation:
 def without_pretrained(cfg: DictConfig) -> DictConfig:
     """A copy whose model parts load no ``weights`` of their own, because a checkpoint replaces them anyway."""
     cfg = copy.deepcopy(cfg)
-    for key, value in flat_config(cfg.model).items():
-        if f".{key}".endswith(".weights") and isinstance(value, str):
-            OmegaConf.update(cfg.model, key, None)
+    for key in _pretrained(cfg):
+        OmegaConf.update(cfg.model, key, None)
     return cfg
+
+
+def _pretrained(cfg: DictConfig) -> list[str]:
+    """Keys of the model, from ``cfg.model`` on, that name weights to load."""
+    found = flat_config(cfg.model).items()
+    return [key for key, value in found if f".{key}".endswith(".weights") and isinstance(value, str)]
+
+
+def _warn_if_frozen_at_random(cfg: DictConfig, model: nn.Module) -> None:
+    """Of an encoder (what is sharded block by block) that neither has weights nor trains, nothing can be learnt."""
+    parameters = [p for unit in shard_units(model) for p in unit.parameters()]
+    if parameters and not any(p.requires_grad for p in parameters) and not _pretrained(cfg) and dist.is_main():
+        logger.warning(
+            "the encoder is frozen and its weights are random, its features will stay noise: set the encoder's "
+            "weights, or train.init_from, or let it train (trainable_blocks)"
+        )
 
 
 def _facts(cfg: DictConfig, data: Mapping[str, Any]) -> dict[str, Any]:

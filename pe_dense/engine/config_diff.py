@@ -7,6 +7,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from pe_dense.structures.wording import counted
+
 _SHOWN = 8
 _NOTHING = object()
 
@@ -36,4 +38,4 @@ def describe_changes(keys: Sequence[str], saved: Mapping[str, Any], present: Map
     """``2 keys (a.b: 1 -> 2; a.c: not set -> 3)``; of many keys the first few."""
     shown = "; ".join(f"{k}: {saved.get(k, 'not set')} -> {present.get(k, 'not set')}" for k in keys[:_SHOWN])
     more = f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
-    return f"{len(keys)} key{'s' if len(keys) > 1 else ''} ({shown}{more})"
+    return f"{counted(len(keys), 'key')} ({shown}{more})"

@@ -170,8 +170,7 @@ def _in_step(model: nn.Module, loader: Iterable[list[dict[str, Any]]]) -> Iterat
     count. Any other model gets nothing.
     """
     if dist.world_size() == 1:
-        for batch in loader:
-            yield batch, True
+        yield from ((batch, True) for batch in loader)
         return
     own = len(loader)  # type: ignore[arg-type]  # a test loader has a length
     most = int(dist.max_over_processes([float(own)])[0])

@@ -20,6 +20,7 @@ from pe_dense.engine.rng import seed_all, set_rng_state
 from pe_dense.engine.run_directory import RunDirectoryError
 from pe_dense.engine.sharded import load_tensors, read_facts, read_own, tensor_shapes
 from pe_dense.structures import Categories
+from pe_dense.structures.wording import counted
 
 if TYPE_CHECKING:
     from pe_dense.engine.trainer import Trainer
@@ -32,8 +33,8 @@ COMPARED = ("model", "dataloader", "evaluator", "optimizer", "lr_schedule", "tra
 HARMLESS_KEYS = frozenset(
     f"train.{key}"
     for key in (
-        "output_dir", "device", "compile", "deterministic", "num_threads", "overwrite", "init_from", "parallel",
-        "reshard", "async_checkpoint", "log_period", "eval_period", "eval_steps", "checkpoint_period",
+        "output_dir", "device", "compile", "deterministic", "num_threads", "overwrite", "init_from", "init_skip",
+        "parallel", "reshard", "async_checkpoint", "log_period", "eval_period", "eval_steps", "checkpoint_period",
         "checkpoint_steps", "keep_last", "best_metric",
     )
 )  # fmt: skip
@@ -68,7 +69,8 @@ def find_resume_point(output_dir: Path, cfg: DictConfig) -> ResumePoint | None:
     path = dist.broadcast_object(latest_checkpoint(output_dir / "checkpoints") if dist.is_main() else None)
     if path is None:
         if dist.is_main():
-            logger.warning("no checkpoint in %s: nothing to resume, starting a new run from step 0", output_dir)
+            where = "holds no checkpoint" if output_dir.is_dir() else "does not exist"
+            logger.warning("%s %s: there is nothing to resume, a new run starts at step 0", output_dir, where)
         return None
     point = ResumePoint(path, read_facts(path))
     check_same_config(point.saved["config"], cfg, path)
@@ -100,8 +102,8 @@ def restore(trainer: Trainer, point: ResumePoint) -> None:
     else:
         seed_all(trainer.settings.seed + trainer.step + dist.rank())
         logger.warning(
-            "resuming with %d processes a run of %d: same step and data, but dropout differs, so not bit for bit",
-            dist.world_size(), saved["world_size"],
+            "resuming with %s a run of %d: same step and data, but dropout differs, so not bit for bit",
+            counted(dist.world_size(), "process"), saved["world_size"],
         )  # fmt: skip
     logger.info("resuming at step %d of %d", trainer.step, trainer.total_steps)
 
@@ -156,7 +158,7 @@ def check_same_data(saved: dict[str, Any], present: dict[str, Any], source: Path
     what = {"num_images": "number of images", "categories": "categories", "json_sha256": "content of the json file"}
     different = [text for key, text in what.items() if saved.get(key) != present.get(key)]
     if different:
-        counts = f"{saved.get('num_images')} images there, {present.get('num_images')} here"
+        counts = f"{counted(saved.get('num_images', 0), 'image')} there, {present.get('num_images')} here"
         raise RunDirectoryError(
             f"cannot resume from {source}: the training data is not the same ({', '.join(different)} differ; {counts});"
             f" set dataloader.train.dataset to the data of that run, or start a new run with train.init_from={source}"
@@ -174,6 +176,6 @@ def check_num_classes(cfg: DictConfig, model: Any, categories: Categories | None
         return
     keys = [k for k in flat_config(cfg) if k.startswith("model.") and k.endswith("num_classes")]
     raise CheckpointError(
-        f"the model has {classes} classes but the data set has {len(categories)} categories: "
+        f"the model has {counted(classes, 'class')} but the data set has {counted(len(categories), 'category')}: "
         f"set {' and '.join(keys or ['model.num_classes'])} to {len(categories)}"
     )

@@ -9,24 +9,38 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from pe_dense.config import freeze_constants, from_yaml, instantiate
+from pe_dense.config import ConfigError, freeze_constants, from_yaml, instantiate
+from pe_dense.config.errors import raise_all
+from pe_dense.config.lazy import is_call
 from pe_dense.engine import checkpoint as ckpt
 from pe_dense.engine import distributed as dist
 from pe_dense.engine.build import build_evaluation, build_trainer, without_pretrained
 from pe_dense.engine.hooks import Hook
 from pe_dense.engine.resume import check_num_classes, find_resume_point
 from pe_dense.engine.rng import seed_all
-from pe_dense.engine.run_directory import OUTPUT_KEY, check_fresh, check_writable, start_run, writing_to
+from pe_dense.engine.run_directory import (
+    OUTPUT_KEY,
+    bring_back_replaced,
+    check_fresh,
+    check_writable,
+    discard_replaced,
+    start_run,
+    writing_to,
+)
 from pe_dense.engine.run_log import RunWriter, setup_logging
 from pe_dense.engine.settings import TrainSettings
 from pe_dense.engine.trainer import Trainer
 from pe_dense.evaluation import format_results
 from pe_dense.structures import Categories
+from pe_dense.structures.wording import counted
 
 logger = logging.getLogger(__name__)
+
+_TRAINED = ("model", "dataloader.train", "optimizer", "lr_schedule")
+_EVALUATED = ("dataloader.test", "evaluator")
 
 
 def train(cfg: DictConfig, resume: bool = False, hooks: Sequence[Hook] = ()) -> dict[str, float]:
@@ -36,7 +50,7 @@ def train(cfg: DictConfig, resume: bool = False, hooks: Sequence[Hook] = ()) -> 
         cfg: ``model``, ``dataloader.train``, ``optimizer``, ``lr_schedule``, ``train``; with ``dataloader.test`` and
             ``evaluator`` the model is evaluated during and after training; ``hooks`` may list hooks of one's own.
         resume: continue the run in ``train.output_dir`` exactly where its newest checkpoint is; without a checkpoint
-            start anew.
+            start anew. Of a finished run the results are returned.
         hooks: more hooks, after those of the config; a resumed run may have others.
 
     Returns:
@@ -47,27 +61,47 @@ def train(cfg: DictConfig, resume: bool = False, hooks: Sequence[Hook] = ()) -> 
         NonFiniteLossError: if the loss is NaN or infinite.
         RunInterrupted: (a ``SystemExit``) after Ctrl-C, SIGTERM or SIGUSR2, with a checkpoint saved.
     """
-    cfg, settings, device = _prepare(cfg)
+    cfg, settings, device = _prepare(cfg, _TRAINED)
     output_dir = Path(settings.output_dir)
     check_writable(output_dir)
+    if dist.is_main():
+        bring_back_replaced(output_dir)
+    dist.barrier()  # nobody looks for checkpoints before they are in their place
     point = find_resume_point(output_dir, cfg) if resume else None
     overwrite = settings.overwrite and not resume
     if point is None:
         check_fresh(output_dir, overwrite)
     trainer = build_trainer(cfg, settings, device, point, hooks)
     dist.barrier()  # nobody writes before everybody is ready
-    if dist.is_main():
-        start_run(output_dir, cfg, fresh=point is None, overwrite=overwrite)
-        with writing_to(output_dir):
-            setup_logging(output_dir)
-            trainer.writer = RunWriter(output_dir, trainer.step if point is not None else None)
-    _announce(trainer)
     try:
+        if dist.is_main():
+            start_run(output_dir, cfg, fresh=point is None, overwrite=overwrite)
+            with writing_to(output_dir):
+                setup_logging(output_dir)
+                trainer.writer = RunWriter(output_dir, trainer.step if point is not None else None)
+            if overwrite:
+                trainer.hooks.insert(0, _DiscardReplaced(output_dir))
+        finished = trainer.step >= trainer.total_steps
+        _announce(trainer, finished)
         trainer.run()
     finally:
         if trainer.writer is not None:
             trainer.writer.close()
+        if dist.is_main():
+            bring_back_replaced(output_dir)
+    if finished and trainer.results:
+        logger.info("results of the last evaluation:\n%s", format_results(trainer.results))
     return trainer.results
+
+
+class _DiscardReplaced(Hook):
+    """An earlier run that this one overwrites goes when this one has taken a step. In the main process only."""
+
+    def __init__(self, output_dir: Path) -> None:
+        self.output_dir = output_dir
+
+    def after_step(self, trainer: Trainer) -> None:
+        discard_replaced(self.output_dir)
 
 
 def evaluate(
@@ -89,7 +123,7 @@ def evaluate(
         ValueError: if it does not fit the model, the categories differ from the data set's, or the folder holds the
             results of another evaluation (other test data, evaluator or model).
     """
-    cfg, settings, device = _prepare(cfg)
+    cfg, settings, device = _prepare(cfg, ("model", *_EVALUATED))
     folder = Path(output) if output is not None else Path(settings.output_dir) / "inference"
     key, log_folder = ("--output", folder) if output is not None else (OUTPUT_KEY, folder.parent)
     check_writable(folder, key)
@@ -114,11 +148,14 @@ def config_of_checkpoint(saved: ckpt.Checkpoint) -> DictConfig:
     return from_yaml(saved.config, origin=f"config in {saved.path}")
 
 
-def _prepare(cfg: DictConfig) -> tuple[DictConfig, TrainSettings, torch.device]:
+def _prepare(cfg: DictConfig, parts: Sequence[str]) -> tuple[DictConfig, TrainSettings, torch.device]:
     """A frozen copy of the config, its settings, and this process as they want it: device, threads and seed."""
     setup_logging(main=dist.is_main())
     cfg = freeze_constants(copy.deepcopy(cfg))
-    settings: TrainSettings = instantiate(cfg.train)
+    _check_parts(cfg, parts)
+    settings = instantiate(cfg.train)
+    if not isinstance(settings, TrainSettings):
+        raise ConfigError(f"train builds {type(settings).__name__}: write it as L(pe_dense.engine.TrainSettings)(...)")
     device = settings.torch_device()
     if device.type == "cuda":
         torch.cuda.set_device(device)
@@ -132,16 +169,39 @@ def _prepare(cfg: DictConfig) -> tuple[DictConfig, TrainSettings, torch.device]:
     return cfg, settings, device
 
 
-def _announce(trainer: Trainer) -> None:
-    """One line about the run that starts."""
+def _check_parts(cfg: DictConfig, parts: Sequence[str]) -> None:
+    """Is all there that a run builds, as calls?
+
+    Raises:
+        ConfigError: naming the keys that are missing or something else.
+    """
+    wanted = (*parts, *(() if cfg.get("evaluator") is None else _EVALUATED), "train")
+    raise_all([
+        f"{key} is {'missing' if found is None else 'not a call'}: write it as one, {key.split('.')[-1]}=L(...)(...)"
+        for key, found in {key: OmegaConf.select(cfg, key) for key in wanted}.items()
+        if not is_call(found)
+    ])  # fmt: skip
+
+
+def _announce(trainer: Trainer, finished: bool) -> None:
+    """One line about the run that starts, or that was finished before."""
+    settings, total = trainer.settings, trainer.total_steps
+    if finished:
+        logger.info(
+            "the run in %s is finished, all of its %s are done: nothing is left to train; to train longer, start "
+            "another one from its weights with train.init_from=%s and another train.output_dir",
+            settings.output_dir, counted(total, "step"), settings.output_dir,
+        )  # fmt: skip
+        return
     parameters = list(trainer.model.parameters())
-    total, trained = (sum(p.numel() for p in some) / 1e6 for some in (parameters, trainer.parameters))
-    group = f" in {dist.world_size()} processes" if dist.world_size() > 1 else ""
+    size, trained = (sum(p.numel() for p in some) / 1e6 for some in (parameters, trainer.parameters))
+    epochs = f"{total / trainer.loader.steps_per_epoch:.4g} epochs"
+    group = f" in {counted(dist.world_size(), 'process')}" if dist.world_size() > 1 else ""
     logger.info(
-        "training %d steps (%.4g epochs) of %d images on %s%s: %d images, %.4g M parameters, %.4g M of them trained, "
-        "run directory %s",
-        trainer.total_steps, trainer.total_steps / trainer.loader.steps_per_epoch, trainer.loader.batch_size,
-        trainer.device, group, len(trainer.loader.dataset), total, trained, trainer.settings.output_dir,
+        "training %s (%s) of %s on %s%s: %s, %.4g M parameters, %.4g M of them trained, run directory %s",
+        counted(total, "step"), "1 epoch" if epochs == "1 epochs" else epochs,
+        counted(trainer.loader.batch_size, "image"), trainer.device, group,
+        counted(len(trainer.loader.dataset), "image"), size, trained, settings.output_dir,
     )  # fmt: skip
 
 

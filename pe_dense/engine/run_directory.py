@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from collections.abc import Iterator
@@ -13,9 +14,15 @@ from omegaconf import DictConfig
 from pe_dense.config import save_config
 from pe_dense.engine.checkpoint import BEST
 from pe_dense.engine.sharded import list_checkpoints
+from pe_dense.structures.wording import counted
+
+logger = logging.getLogger(__name__)
 
 OUTPUT_KEY = "train.output_dir"
 """What a message calls the run directory."""
+
+REPLACED = "replaced_run"
+"""Folder in the run directory where an earlier run stays until the one that overwrites it has taken a step."""
 
 
 class RunDirectoryError(ValueError):
@@ -68,7 +75,7 @@ def check_fresh(output_dir: Path, overwrite: bool) -> None:
     steps, best = list_checkpoints(output_dir / "checkpoints"), output_dir / "checkpoints" / BEST
     if overwrite or not (steps or best.exists()):
         return
-    found = f"{len(steps)} checkpoints, newest {steps[-1].name}" if steps else f"only {BEST} of it is left"
+    found = f"{counted(len(steps), 'checkpoint')}, newest {steps[-1].name}" if steps else f"only {BEST} of it is left"
     remedy = "continue it with --resume" if steps else f"start from its weights with train.init_from={best}"
     raise RunDirectoryError(
         f"{output_dir} already holds a run ({found}): {remedy}, choose another {OUTPUT_KEY}, "
@@ -83,22 +90,64 @@ def start_run(output_dir: Path, cfg: DictConfig, fresh: bool, overwrite: bool) -
         output_dir: the run directory; everything in it that a run does not write stays as it is.
         cfg: the config of the run.
         fresh: the run starts at step 0: curves of an earlier attempt would mix with its own.
-        overwrite: an earlier run is deleted.
+        overwrite: an earlier run is set aside, see :func:`discard_replaced` and :func:`bring_back_replaced`.
 
     Raises:
         RunDirectoryError: if it cannot be written.
     """
-    checkpoints = output_dir / "checkpoints"
-    stale = list(output_dir.glob("tensorboard/events.*")) if fresh else []
-    if fresh and overwrite:
-        stale += [*list_checkpoints(checkpoints), checkpoints / BEST, *checkpoints.glob("*.tmp")]
-        stale += [*output_dir.glob("nonfinite_step_*.pt"), *output_dir.glob("heartbeats/*")]
-        stale.append(output_dir / "log.txt")
     with writing_to(output_dir):
         output_dir.mkdir(parents=True, exist_ok=True)
-        for path in stale:
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
+        if fresh and overwrite:
+            _set_aside(output_dir)
+        elif fresh:
+            for path in output_dir.glob("tensorboard/events.*"):
+                path.unlink()
         save_config(cfg, output_dir / "config.yaml")
+
+
+def _set_aside(output_dir: Path) -> None:
+    """Move what an earlier run has written to :data:`REPLACED`."""
+    checkpoints = output_dir / "checkpoints"
+    steps, best = list_checkpoints(checkpoints), checkpoints / BEST
+    found = [*steps, best, *checkpoints.glob("*.tmp"), *output_dir.glob("tensorboard/events.*")]
+    found += [*output_dir.glob("nonfinite_step_*.pt"), *output_dir.glob("heartbeats/*")]
+    found += [output_dir / name for name in ("log.txt", "metrics.jsonl", "config.yaml")]
+    for path in found:
+        if path.exists():
+            _move(path, output_dir / REPLACED / path.relative_to(output_dir))
+    if steps or best.exists():
+        logger.info("the run that is overwritten stays in %s until the first step is done", output_dir / REPLACED)
+
+
+def discard_replaced(output_dir: Path) -> None:
+    """Delete the earlier run that :func:`start_run` has set aside."""
+    aside = output_dir / REPLACED
+    doomed = aside.with_suffix(".tmp")
+    with writing_to(output_dir):
+        if doomed.exists():
+            shutil.rmtree(doomed)
+        if aside.exists():
+            os.replace(aside, doomed)  # half a run must never be brought back
+            shutil.rmtree(doomed)
+
+
+def bring_back_replaced(output_dir: Path) -> None:
+    """Put an earlier run that was set aside, and not discarded, back into its place, over what its successor wrote.
+
+    A start that was killed leaves it there; the next one calls this before it looks for checkpoints.
+    """
+    aside = output_dir / REPLACED
+    if not aside.is_dir():
+        return
+    with writing_to(output_dir):
+        for path in sorted(aside.glob("*")):
+            # the folders of a run hold files, and steps, which the successor had none of
+            for entry in sorted(path.iterdir()) if path.is_dir() else [path]:
+                _move(entry, output_dir / entry.relative_to(aside))
+        shutil.rmtree(aside)
+    logger.warning("a run that was to overwrite the one in %s took no step: the earlier one is back", output_dir)
+
+
+def _move(path: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    os.replace(path, target)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
 from pe_dense.engine.distributed import local_rank
+from pe_dense.structures.wording import counted
 
 
 @dataclass
@@ -33,6 +35,8 @@ class TrainSettings:
         best_metric: result of the evaluator (higher is better) that decides about ``best.safetensors``.
         log_period: steps between log lines.
         init_from: a checkpoint whose weights (EMA when it has them) start this new run.
+        init_skip: parameters that ``init_from`` leaves at their random values, because they have another shape here
+            (other classes): beginnings of names, or patterns with ``*`` and ``?``.
         parallel: how several processes share the work: "ddp" (a whole model in each) or "fsdp" (each holds a part of
             the weights, gradients and optimiser state; with bf16 the weights travel in bf16).
         reshard: with "fsdp", free a block's gathered weights between forward and backward (less memory, more
@@ -42,7 +46,7 @@ class TrainSettings:
             With "fsdp" each block is compiled.
         deterministic: ask PyTorch for deterministic kernels on the GPU; on the CPU they always are.
         num_threads: CPU threads of each process; None = PyTorch's choice.
-        overwrite: a new run may delete an earlier run in ``output_dir``.
+        overwrite: a new run may delete an earlier run in ``output_dir``, as soon as it has taken a step itself.
 
     Raises:
         ValueError: for a value outside its range, naming the key.
@@ -65,6 +69,7 @@ class TrainSettings:
     best_metric: str = "bbox/AP"
     log_period: int = 20
     init_from: str | None = None
+    init_skip: Sequence[str] = ()
     parallel: str = "ddp"
     reshard: bool = True
     async_checkpoint: bool = False
@@ -90,10 +95,14 @@ class TrainSettings:
         for key in ("steps", "accumulate", "keep_last", "log_period", "eval_steps", "checkpoint_steps", "num_threads"):
             value = getattr(self, key)
             if value is not None and value < 1:
-                raise ValueError(f"train.{key} must be at least 1, it is {value}")
+                period = key.replace("_steps", "_period")
+                remedy = f"; for only at the end set it to null and train.{period} to 0" if period != key else ""
+                raise ValueError(f"train.{key} must be at least 1, it is {value}{remedy}")
         for key in ("eval_period", "checkpoint_period"):
             if not getattr(self, key) >= 0:
                 raise ValueError(f"train.{key} must be 0 (only at the end) or more, it is {getattr(self, key)}")
+        if self.init_skip and self.init_from is None:
+            raise ValueError("train.init_skip names parameters that train.init_from leaves out: set train.init_from")
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
             raise ValueError(f"train.ema_decay must lie between 0 and 1, it is {self.ema_decay}; null turns it off")
 
@@ -137,8 +146,9 @@ def pick_device(name: str, key: str = "device") -> torch.device:
         return device
     index = local_rank() if device.index is None else device.index
     if index >= torch.cuda.device_count():
+        found = counted(torch.cuda.device_count(), "GPU")
         raise ValueError(
-            f'{key} "{name}" asks for GPU {index} but PyTorch finds {torch.cuda.device_count()} GPUs on this machine: '
+            f'{key} "{name}" asks for GPU {index} but PyTorch finds {found} on this machine: '
             f'use "cpu", or start fewer processes'
         )
     return torch.device("cuda", index)

@@ -61,9 +61,13 @@ def step_of(checkpoint: Path) -> int:
     return int(checkpoint.name.removeprefix("step_"))
 
 
-def prune(folder: str | Path, keep_last: int) -> None:
-    """Remove all but the newest ``keep_last`` step checkpoints, and what killed processes left half written."""
-    for path in [*list_checkpoints(folder)[:-keep_last], *Path(folder).glob("step_*.tmp")]:
+def prune(folder: str | Path, keep_last: int, step: int) -> None:
+    """Remove all step checkpoints but the newest ``keep_last``, and what killed processes left half written.
+
+    The newest is that of ``step``: a run that continues before later ones has found them damaged.
+    """
+    kept = [path for path in list_checkpoints(folder) if step_of(path) <= step][-keep_last:]
+    for path in {*list_checkpoints(folder), *Path(folder).glob("step_*.tmp")} - {*kept}:
         shutil.rmtree(path)
 
 
@@ -80,6 +84,7 @@ class CheckpointWriter:
 
     def __init__(self, folder: str | Path, keep_last: int, background: bool = False) -> None:
         self.folder, self.keep_last = Path(folder), keep_last
+        self._newest: Path | None = None
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
         self._stager: DefaultStager | None = None
@@ -95,7 +100,7 @@ class CheckpointWriter:
                 self._group = cast(torch_dist.ProcessGroup, torch_dist.new_group(backend="gloo"))
 
     def save(self, step: int, tensors: Mapping[str, Tensor], own: Mapping[str, Any], facts: Mapping[str, Any]) -> bool:
-        """Write the checkpoint of a step unless it is there already.
+        """Write the checkpoint of a step unless it is there already; a damaged one is replaced.
 
         Args:
             step: optimiser steps taken.
@@ -111,14 +116,25 @@ class CheckpointWriter:
         """
         self.wait()
         path = step_path(self.folder, step)
-        if dist.broadcast_object(path.exists()):
+        if dist.broadcast_object(dist.is_main() and self._has(path)):
             return False
+        self._newest = path
         if self._stager is None:
             self._write(path, dict(tensors), own, facts)
             return True
         staged = cast(dict[str, Tensor], self._stager.stage(dict(tensors)))
         self._thread = threading.Thread(target=self._write_behind, args=(path, staged, own, facts), name="checkpoint")
         self._thread.start()
+        return True
+
+    def _has(self, path: Path) -> bool:
+        """A folder that another process wrote may be the damaged one before which a resumed run began."""
+        if path == self._newest or not path.exists():
+            return path.exists()
+        try:
+            check_intact(path)
+        except CheckpointError:
+            return False
         return True
 
     def wait(self) -> None:
@@ -144,7 +160,7 @@ class CheckpointWriter:
             if rank == 0:
                 shutil.rmtree(temporary, ignore_errors=True)
             self._agree(None)
-            temporary.mkdir(parents=True, exist_ok=True)
+            # it makes the folder: an error outside of it in one process would leave the others waiting inside
             writer = dcp.FileSystemWriter(temporary)
             dcp.save(tensors, storage_writer=writer, process_group=self._group, no_dist=dist.world_size() == 1)
             write_plain(own, _own_file(temporary, rank))
@@ -170,9 +186,10 @@ class CheckpointWriter:
                 json.dump({"files": sums, "world_size": dist.world_size()}, file)
                 file.flush()
                 os.fsync(file.fileno())
+            shutil.rmtree(path, ignore_errors=True)  # a damaged one
             os.replace(temporary, path)
             _sync_folder(path.parent)
-            prune(self.folder, self.keep_last)
+            prune(self.folder, self.keep_last, step_of(path))
         except OSError as error:
             return [reason(error)]
         return []

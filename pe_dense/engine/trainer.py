@@ -29,6 +29,7 @@ from pe_dense.engine.replay import NonFiniteLossError, image_ids, save_replay
 from pe_dense.engine.rng import RngState, get_rng_state, rng_shield
 from pe_dense.engine.run_log import RunWriter
 from pe_dense.engine.settings import TrainSettings
+from pe_dense.structures.wording import counted
 
 logger = logging.getLogger(__name__)
 
@@ -185,7 +186,7 @@ class Trainer:
         parts = self.settings.accumulate
         if parts > len(batch):
             raise ValueError(
-                f"train.accumulate is {parts} but this process has only {len(batch)} images per step: "
+                f"train.accumulate is {parts} but this process has only {counted(len(batch), 'image')} per step: "
                 f"lower it or raise dataloader.train.batch_size"
             )
         # gradients are averaged over processes, whose shares of the batch may differ by an image

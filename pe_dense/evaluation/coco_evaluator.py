@@ -146,7 +146,8 @@ class CocoEvaluator:
         merged = merge_shards(shards, len(self._known_ids), str(self._truth.path))
         if self.output_dir is not None:
             _write_results(merged.values(), self.output_dir)
-            write_evaluated_images(self.output_dir, list(merged))
+            named = zip(self._truth.image_ids.tolist(), self._truth.file_names)
+            write_evaluated_images(self.output_dir, self._truth.path, (row for row in named if row[0] in merged))
         source = "predictions"
         masks = "segm" in self._truth.tasks
         with paused_gc():

@@ -31,6 +31,7 @@ class GroundTruth:
         categories: classes; the position of an id is the contiguous class index.
         tasks: what can be scored, of "bbox" and "segm".
         image_ids: M int64, ascending.
+        file_names: M names, empty where the json does not tell.
         sizes: M x 2 int64 (height, width); -1 where the json does not tell.
         coco: the objects as a hotcoco data set. Images, classes and objects are numbered 1, 2, ... in the order of
             their ids (objects: of the file). That keeps the order in which COCO's protocol breaks ties, and avoids
@@ -41,6 +42,7 @@ class GroundTruth:
     categories: Categories
     tasks: tuple[str, ...]
     image_ids: np.ndarray
+    file_names: list[str]
     sizes: np.ndarray
     coco: hotcoco.COCO
 
@@ -65,7 +67,7 @@ class GroundTruth:
         chosen = _choose_tasks(annotations, tasks, path)
         int_column(data["categories"], "id", lambda i: f"ground truth {path}: category {i}")
         categories = Categories.from_json(data["categories"])
-        image_ids, sizes = _images(data["images"], path)
+        image_ids, file_names, sizes = _images(data["images"], path)
 
         def name(index: int) -> str:
             return f"ground truth {path}: annotation {annotations[index].get('id')}"
@@ -84,7 +86,7 @@ class GroundTruth:
             iscrowd=np.array([bool(a.get("iscrowd", 0)) for a in annotations]),
             segmentation=masks,
         )
-        return cls(path, categories, chosen, image_ids, sizes, coco)
+        return cls(path, categories, chosen, image_ids, file_names, sizes, coco)
 
 
 def _read(path: Path) -> dict[str, list[dict[str, Any]]]:
@@ -100,15 +102,15 @@ def _read(path: Path) -> dict[str, list[dict[str, Any]]]:
     return data
 
 
-def _images(images: list[dict[str, Any]], path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """M ascending ids and M x 2 sizes, height and width."""
+def _images(images: list[dict[str, Any]], path: Path) -> tuple[np.ndarray, list[str], np.ndarray]:
+    """M ascending ids, file names, and M x 2 sizes, height and width."""
     ids = int_column(images, "id", lambda i: f"ground truth {path}: image {i}")
     sizes = np.array([[i.get("height", -1), i.get("width", -1)] for i in images], dtype=np.int64).reshape(-1, 2)
     order = np.argsort(ids)
     ids, sizes = ids[order], sizes[order]
     if (repeated := ids[1:][ids[1:] == ids[:-1]]).size:
         raise ValueError(f"ground truth {path} has image id {repeated[0]} more than once; give each image its own")
-    return ids, sizes
+    return ids, [str(images[i].get("file_name", "")) for i in order], sizes
 
 
 def _look_up(annotations: list[dict[str, Any]], key: str, ids: np.ndarray, name: Name) -> np.ndarray:

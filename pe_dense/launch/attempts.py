@@ -27,8 +27,8 @@ class Attempt:
         from_step: of the checkpoint it continued from, 0 without one.
         nodes: their names.
         world_size: number of processes.
-        ended: "requeued", "terminated", "failed" or "completed"; "died" when the next start found it without an end;
-            None while it runs.
+        ended: "requeued", "terminated", "failed" or "completed"; "died" when a process hung or was lost, as the others
+            noted, or the next start that found no end; None while it runs.
         reason: in words.
         ended_at: seconds since 1970; of "died": unknown, None.
     """

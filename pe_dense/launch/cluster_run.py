@@ -22,7 +22,7 @@ from pe_dense.config import load_config
 from pe_dense.engine import RunInterrupted, evaluate, train
 from pe_dense.engine.heartbeat import last_signs, read_heartbeats
 from pe_dense.engine.run_log import setup_logging
-from pe_dense.launch.attempts import begin, finish
+from pe_dense.launch.attempts import begin, finish, read_attempts
 from pe_dense.launch.job_files import JobFileError, JobFiles
 from pe_dense.launch.messages import user_message
 from pe_dense.launch.options import JobOptions
@@ -35,7 +35,7 @@ LOST_PEERS = 75
 """Exit code of a process that only failed because another one did; the job's script requeues then."""
 
 _LEAVE_SECONDS = 60.0
-_SETTLE_SECONDS = 10.0
+_SETTLE_SECONDS = 5.0
 
 
 class ClusterRun(submitit.helpers.Checkpointable):
@@ -215,11 +215,23 @@ class ClusterRun(submitit.helpers.Checkpointable):
         message = f"{where} failed after step {step}: {user_message(error) or f'{type(error).__name__}: {error}'}"
         logger.error("%s", message)
         if is_consequence(error):
-            logger.error("another process has left or hangs (%s)", last_signs(beats))
+            self._ignore_signals()  # another may be faster: SLURM's end of the rest is not a cancellation
             time.sleep(_SETTLE_SECONDS)  # the culprit's own report comes first, and SLURM ends this process
+            self._note_silence()
+            time.sleep(_SETTLE_SECONDS)
             _exit(LOST_PEERS)
         if not isinstance(error, RendezvousError):
             self._end("failed", message)
+
+    def _note_silence(self) -> None:
+        """By now all processes that only waited have failed too: who hangs is the longest silent."""
+        attempts = read_attempts(self._files)
+        beats = read_heartbeats(self._files.heartbeats, attempts[-1].started if attempts else 0.0)
+        signs = last_signs(beats)
+        logger.error("another process has left or hangs (%s)", signs)
+        # at once, as a stopped process wakes up when SLURM ends it; the main process may be the one
+        if self._place.rank == min((beat.rank for beat in beats if beat.state == "failed"), default=0):
+            finish(self._files, self._job.job_id, "died", signs)
 
     def _end(self, how: str, reason: str = "") -> None:
         finish(self._files, self._job.job_id, how, reason)

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pe_dense.engine.sharded import list_checkpoints, step_of
+from pe_dense.engine.sharded import MARKER, list_checkpoints, step_of
 from pe_dense.launch.slurm_commands import SlurmError, is_alive
 
 
@@ -94,9 +94,9 @@ class JobFiles:
         write_json(self.job, asdict(record))
 
     def newest_step(self) -> int:
-        """Step of the newest checkpoint, 0 without one."""
-        newest = list_checkpoints(self.run_dir / "checkpoints")[-1:]
-        return step_of(newest[0]) if newest else 0
+        """Step of the newest checkpoint that was written to its end, 0 without one."""
+        finished = [path for path in list_checkpoints(self.run_dir / "checkpoints") if (path / MARKER).is_file()]
+        return step_of(finished[-1]) if finished else 0
 
     def check_free(self) -> None:
         """No job that waits or runs may have this run directory.

@@ -29,11 +29,16 @@ Backend = Literal["gloo", "nccl"]
 _GRACE_SECONDS = 5.0
 _SAVE_SECONDS = 60.0
 _NOTES = "*.error"
-_DEADLY = {-s: s for s in (signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV, signal.SIGBUS, signal.SIGILL)}
+_POLITE = (None, 0, 128 + signal.SIGINT, 128 + signal.SIGTERM, 128 + signal.SIGUSR2)
+_DEADLY = (signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV, signal.SIGBUS, signal.SIGILL)
 
 
 class LaunchError(RuntimeError):
     """A process of the group failed; the message is the first one's traceback."""
+
+
+class ProcessEndedError(LaunchError, ChildProcessError):
+    """A process of the group was ended by a signal: there is no traceback to show, see :func:`user_message`."""
 
 
 def launch(
@@ -42,7 +47,8 @@ def launch(
     """Call ``fn(*args)`` in ``num_processes`` processes of one process group.
 
     Under torchrun (``RANK`` and ``WORLD_SIZE`` are set) this process joins that group instead. With one process and no
-    torchrun, ``fn`` is simply called. Ctrl-C and SIGTERM are passed on to the processes, which end by themselves.
+    torchrun, ``fn`` is simply called. Ctrl-C, SIGTERM and SIGUSR2 are passed on to the processes, which end by
+    themselves.
 
     Args:
         fn: importable by its name, as the processes are spawned.
@@ -55,6 +61,7 @@ def launch(
         SystemExit: with the code of the process that first left with one.
         LaunchError: with the traceback of the first process that failed. All others are ended before. An error that
             this library raised on purpose (see :func:`user_message`) arrives as itself instead.
+        ProcessEndedError: (a ``LaunchError``) if a process was ended by a signal.
     """
     if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
         size = int(os.environ["WORLD_SIZE"])
@@ -114,8 +121,9 @@ def _spawn(fn: Callable[..., Any], num_processes: int, args: Sequence[Any], back
             raise SystemExit(128 + forwarding.received)  # before they were ready to leave by themselves
         if died is not None:
             rank, reason = died
-            oom = ": the machine may have run out of memory" if reason == signal.SIGKILL else ""
-            raise LaunchError(f"process {rank} of {num_processes} was ended by {reason.name}{oom}")
+            oom = ": the machine may have run out of memory, use fewer processes or data workers, or a smaller batch"
+            remedy = oom if reason == signal.SIGKILL else ""
+            raise ProcessEndedError(f"process {rank} of {num_processes} was ended by {reason.name}{remedy}")
         _raise_first(Path(folder), [p.exitcode or 0 for p in processes])
 
 
@@ -175,11 +183,13 @@ def _finish(processes: Sequence[BaseProcess], error: bool) -> tuple[int, signal.
     """
     failed = error or any(p.exitcode for p in processes)
     # processes that leave by a signal's exit code are all on their way out and may still be writing
-    polite = not error and all(p.exitcode in (None, 0, 128 + signal.SIGINT, 128 + signal.SIGTERM) for p in processes)
+    polite = not error and all(p.exitcode in _POLITE for p in processes)
     deadline = time.monotonic() + (_SAVE_SECONDS if polite else 1.0)
     while failed and any(p.is_alive() for p in processes) and time.monotonic() < deadline:
         time.sleep(0.05)
-    died = [(rank, _DEADLY[p.exitcode]) for rank, p in enumerate(processes) if p.exitcode in _DEADLY]
+    # a process may also abort because of another one that failed or was ended
+    deadly = _DEADLY if error else (*_DEADLY, signal.SIGABRT)
+    died = [(rank, number) for number in deadly for rank, p in enumerate(processes) if p.exitcode == -number]
     for end in (BaseProcess.terminate, BaseProcess.kill):
         for process in processes:
             if process.is_alive():
@@ -204,7 +214,7 @@ def _raise_first(folder: Path, codes: Sequence[int]) -> None:
 
 
 class _Forwarding:
-    """While active, SIGINT and SIGTERM are passed on to the processes instead of ending this one.
+    """While active, SIGINT, SIGTERM and SIGUSR2 are passed on to the processes instead of ending this one.
 
     Attributes:
         received: number of the first one, 0 as long as there was none.
@@ -217,7 +227,7 @@ class _Forwarding:
 
     def __enter__(self) -> _Forwarding:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):
                 self._previous[number] = signal.signal(number, self._pass_on)
         return self
 
@@ -230,4 +240,4 @@ class _Forwarding:
         for process in self._processes:
             # a terminal's Ctrl-C has reached them already; as SIGTERM it only repeats "please stop"
             if process.is_alive() and process.pid is not None:
-                os.kill(process.pid, signal.SIGTERM)
+                os.kill(process.pid, signal.SIGTERM if number == signal.SIGINT else number)

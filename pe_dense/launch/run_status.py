@@ -24,7 +24,9 @@ from pe_dense.launch.slurm_commands import (
     run_command,
 )
 
-_STATES = {"completed": "COMPLETED", "failed": "FAILED", "terminated": "CANCELLED", "requeued": "REQUEUED"}
+_STATES = {
+    "completed": "COMPLETED", "failed": "FAILED", "died": "FAILED", "terminated": "CANCELLED", "requeued": "REQUEUED",
+}  # fmt: skip
 _PRUNED = frozenset({"snapshot", "checkpoints", "inference", "vis", "tensorboard", "logs", "heartbeats", ".git"})
 
 
@@ -108,8 +110,14 @@ def read_status(run_dir: Path, now: float | None = None) -> RunStatus:
 
 
 def find_runs(roots: Sequence[Path]) -> Iterator[Path]:
-    """Run directories with a job at or below the given folders, in order of their names."""
+    """Run directories with a job at or below the given folders, in order of their names.
+
+    Raises:
+        FileNotFoundError: if one of the folders does not exist.
+    """
     for root in roots:
+        if not root.is_dir():
+            raise FileNotFoundError(f"folder {root} does not exist; give the folder that holds your runs")
         for folder, below, _ in os.walk(root):
             below[:] = sorted(name for name in below if name not in _PRUNED and not name.startswith("step_"))
             if (Path(folder) / "slurm" / "job.json").is_file():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import shlex
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,10 @@ class _Executor(submitit.SlurmExecutor):
     @classmethod
     def affinity(cls) -> int:
         return 2
+
+    def _submit_command(self, command: str) -> submitit.Job[Any]:
+        with redirect_stderr(io.StringIO()):  # submitit prints what sbatch complains about, and raises it as well
+            return super()._submit_command(command)
 
 
 def make_executor(options: JobOptions, folder: Path) -> submitit.SlurmExecutor:

@@ -12,9 +12,9 @@ import orjson
 import torch
 from pycocotools import mask as coco_mask
 
+from pe_dense.evaluation.scope import PREDICTIONS_NAME
 from pe_dense.structures import Categories, Instances, RoiMasks, encode_rle
 
-DATA_SET_NAME = "predictions.json"
 RESULTS_NAME = "coco_instances_results.json"  # detectron2's name
 _SPOOL_NAME = "predictions.partial.jsonl"
 
@@ -109,7 +109,7 @@ class ResultsWriter:
         try:
             self._spool.close()
             _write(self.folder / RESULTS_NAME, self._write_results)
-            _write(self.folder / DATA_SET_NAME, self._write_data_set)
+            _write(self.folder / PREDICTIONS_NAME, self._write_data_set)
         except OSError as error:
             raise OSError(
                 f"could not write the json files in {self.folder} ({error.strerror}): free some space; "

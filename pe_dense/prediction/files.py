@@ -15,7 +15,8 @@ import numpy as np
 
 from pe_dense.data import DataError
 from pe_dense.data.image_io import decode_image
-from pe_dense.prediction.coco_results import DATA_SET_NAME, ResultsWriter
+from pe_dense.evaluation.scope import PREDICTIONS_NAME
+from pe_dense.prediction.coco_results import ResultsWriter
 from pe_dense.prediction.inputs import (
     InputFile,
     check_no_input_is_overwritten,
@@ -114,7 +115,7 @@ def predict_files(
         names = name_outputs(files, f".{image_format}")
         targets = {file.name: output_dir / name for file, name in zip(files, names)}
         check_no_input_is_overwritten(files, list(targets.values()))
-    report = PredictionReport(output_dir / DATA_SET_NAME)
+    report = PredictionReport(output_dir / PREDICTIONS_NAME)
     info = {"description": "predictions", "image_root": str(root), "score_threshold": predictor.score_threshold}
     results = ResultsWriter(output_dir, predictor.categories, info)
     try:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pe_dense.structures.masks import RoiMasks
+from pe_dense.structures.wording import counted
 
 
 @dataclass
@@ -52,7 +53,7 @@ class Instances:
 
     def __repr__(self) -> str:
         height, width = self.image_size
-        return f"Instances({len(self)} objects in {height} x {width}: {', '.join(self._rows())})"
+        return f"Instances({counted(len(self), 'object')} in {height} x {width}: {', '.join(self._rows())})"
 
     def __getitem__(self, index: Tensor | slice) -> Instances:
         """Select objects by a boolean mask, an index tensor or a slice."""

@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from pycocotools import mask as coco_mask
 from torch import Tensor
 
+from pe_dense.structures.wording import counted
+
 _PASTE_PIXELS = 1 << 25  # pixels sampled at a time: bounds memory whatever the image size
 
 
@@ -56,6 +58,10 @@ class RoiMasks:
 
     def __len__(self) -> int:
         return len(self.probs)
+
+    def __repr__(self) -> str:
+        size, (height, width) = self.probs.shape[-1], self.image_size
+        return f"RoiMasks({counted(len(self), 'mask')} of {size} x {size} in {height} x {width})"
 
     def __getitem__(self, index: Tensor | slice) -> RoiMasks:
         return RoiMasks(self.probs[index], self.boxes[index], self.image_size, self.threshold)

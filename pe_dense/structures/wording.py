@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def counted(number: int, what: str) -> str:
-    """``1 image``, ``2 images``, ``3 boxes of zero size``, ``4 categories``.
+    """``1 image``, ``2 images``, ``3 boxes of zero size``, ``4 categories``, ``5 keys``.
 
     Args:
         number: how many.
@@ -12,7 +12,7 @@ def counted(number: int, what: str) -> str:
     """
     noun, space, rest = what.partition(" ")
     if number != 1:
-        if noun.endswith("y"):
+        if noun.endswith("y") and not noun.endswith("ey"):
             noun = noun[:-1] + "ie"
         elif noun.endswith(("s", "x", "ch")):
             noun += "e"

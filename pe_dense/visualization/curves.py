@@ -160,7 +160,7 @@ class _Panel:
         label: of the vertical axis.
         curves: at least one.
         window: a running mean of so many records is drawn over the raw values.
-        percent: results of evaluations: the axis begins at 0 and each one is marked.
+        percent: results of evaluations: the axis goes from 0 to 1 at least, and each one is marked.
     """
 
     label: str
@@ -177,14 +177,15 @@ class _Panel:
             # a line through few points does not show where they are, and a single point has none
             marker = _MARKERS[curve.line] if self.percent or len(values) <= _FEW else ""
             style: dict[str, Any] = {"linestyle": curve.line, "marker": marker, "markersize": 4, "linewidth": 1.5}
-            axis.plot(curve.steps, values, color=curve.color, label=curve.label, **style)
+            # a mark on the axis is drawn whole
+            axis.plot(curve.steps, values, color=curve.color, label=curve.label, clip_on=not self.percent, **style)
         axis.set_xlabel("step")
         axis.set_ylabel(self.label)
         axis.tick_params(labelbottom=True)
         axis.yaxis.set_major_formatter("{x:.4g}")  # no common factor above the axis, where the legend is
         axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         if self.percent:
-            axis.set_ylim(bottom=0)
+            axis.set_ylim(0, max(1.0, axis.get_ylim()[1]))  # where nothing is found yet: no axis up to 0.05
         axis.grid(alpha=0.25)
         axis.spines[["top", "right"]].set_visible(False)
         columns = _LEGEND_WIDTH // (_HANDLE_WIDTH + max(len(curve.label) for curve in self.curves))

@@ -124,6 +124,11 @@ def make_name() -> str:
     return "a name"
 
 
+def open_file(json_file: str, size: int, image_root: str) -> None:
+    """Raises with the value of a path in the message, and the names of the others."""
+    raise FileNotFoundError(f"{Path(json_file)} is missing; set size, not image_root")
+
+
 def failing(reason: str) -> None:
     """Raises while it is built."""
     raise OSError(reason)

@@ -12,7 +12,7 @@ from pe_dense.config import LazyCall as L
 from pe_dense.config.lazy import make_node
 
 from . import targets
-from .targets import Backbone, Detector, Resize, Settings, build_loader, count, failing, strict_loader
+from .targets import Backbone, Detector, Resize, Settings, build_loader, count, failing, open_file, strict_loader
 
 
 def test_recursive_with_interpolation():
@@ -50,6 +50,27 @@ def test_references_and_containers():
     assert built == {"norm": nn.LayerNorm, "list": [Resize(), None, 1.5, [Resize(1)]], "plain": {"a": 1}}
     assert type(built["plain"]) is dict
     assert instantiate(3) == 3
+
+
+def test_messages_tell_which_keys_the_arguments_are_from():
+    cfg = make_node(
+        {
+            "data": {"json": "./a.json", "size": 3, "root": "images"},
+            "loader": L(build_loader)(
+                transforms=[],
+                dataset=L(open_file)(json_file="${data.json}", size="${data.size}", image_root="${data.root}"),
+            ),
+            "names": L(open_file)(json_file="b.json", size="${data.size}", image_root="x"),
+        }
+    )
+    with pytest.raises(FileNotFoundError) as error:
+        instantiate(cfg.loader)
+    told = "a.json is missing; set size, not image_root (in the config json_file is ${data.json}, size is ${data.size})"
+    assert str(error.value) == told
+    with pytest.raises(FileNotFoundError, match=r"^b\.json .* \(in the config size is \${data\.size}\)$"):
+        instantiate(cfg.names)
+    with pytest.raises(FileNotFoundError, match=r"^c\.json is missing; set size, not image_root$"):
+        instantiate(L(open_file)(json_file="c.json", size=1, image_root="x"))
 
 
 def test_extra_arguments():

@@ -145,6 +145,12 @@ def test_missing_relative_import_names_both_files(recipes):
     )
 
 
+def test_a_recipe_copied_without_what_it_imports(recipes):
+    path = write(recipes / "coco" / "bad.py", "from ..pieces.train import model\n")
+    with pytest.raises(ConfigError, match=r"pieces/train\.py does not exist; .* keep a copied recipe in the folder it"):
+        load_config(path)
+
+
 def test_missing_name_in_relative_import(recipes):
     path = write(recipes / "bad.py", "from .common.base import modle")
     with pytest.raises(ConfigError, match=r"base\.py has no such name; did you mean 'model'\?"):

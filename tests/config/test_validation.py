@@ -132,7 +132,7 @@ def test_class_references_are_checked():
 
 def test_interpolations_are_resolved_before_the_check():
     text = message(width="wide", b=L(Backbone)(embed_dim="${width}"))
-    assert "b.embed_dim: expected int, got 'wide' (str)" in text
+    assert "b.embed_dim: expected int, got 'wide' (str) from ${width}, for argument 'embed_dim' of Backbone" in text
     validate(make_node({"width": 3, "b": L(Backbone)(embed_dim="${width}"), "d": "${b}"}))
     validate(make_node({"b": L(Backbone)(embed_dim=4), "m": L(Detector)(backbone="${b}", num_classes=1)}))
 

@@ -3,6 +3,7 @@
 import copy
 import logging
 import multiprocessing
+import os
 import pickle
 
 import cv2
@@ -77,6 +78,58 @@ def test_objects_without_a_mask(content, write, tmp_path, caplog):
     assert not has_masks(path)
     with pytest.raises(DataError, match="no segmentation at all"):
         CocoDataset(path, tmp_path, masks=True)
+
+
+def test_doubts_are_said_with_and_without_the_cache(content, write, tmp_path, caplog):
+    content["annotations"][0]["bbox"] = [30, 5, 59, 20]
+    path = write({**content, "annotations": content["annotations"][:1]})
+    for _ in range(2):
+        caplog.clear()
+        CocoDataset(path, tmp_path)
+        assert [f"{path}: 1 box of 1 reach" in record.message for record in caplog.records] == [True]
+
+
+def test_missing_images_are_counted_and_named(content, write, tmp_path):
+    path = write(content)
+    dataset = CocoDataset(path, tmp_path)
+    dataset.check_images()
+    (tmp_path / "b.png").unlink()
+    message = r"1 of the 2 images of .*instances\.json are not in .*: b\.png; set image_root to .* is relative to"
+    with pytest.raises(FileNotFoundError, match=message):
+        dataset.check_images()
+    dataset.select([7]).check_images()
+    content["images"] += [{"id": 20 + i, "file_name": f"deep/{i}.png"} for i in range(3)]
+    dataset = CocoDataset(write(content), tmp_path)  # writes b.png again
+    with pytest.raises(FileNotFoundError, match=r"^3 of the 5 images .*: deep/0\.png, deep/1\.png, deep/2\.png; set"):
+        dataset.check_images()
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "1.png").touch()
+    with pytest.raises(FileNotFoundError, match=r"^2 of the 5 images .*: deep/0\.png, deep/2\.png; set"):
+        dataset.check_images()
+
+
+def test_folders_are_listed_and_files_are_not_asked_for_one_by_one(content, write, tmp_path, monkeypatch):
+    dataset = CocoDataset(write(content), tmp_path)
+    listed = []
+    scandir = os.scandir
+    monkeypatch.setattr("os.scandir", lambda folder: listed.append(folder) or scandir(folder))
+    monkeypatch.setattr("pathlib.Path.is_file", lambda path: pytest.fail(f"asked for {path}"))
+    dataset.check_images()
+    assert listed == [tmp_path]
+
+
+def test_what_cannot_be_listed_is_left_to_reading(content, write, tmp_path, monkeypatch):
+    dataset = CocoDataset(write(content), tmp_path)
+
+    def forbidden(folder):
+        raise PermissionError(13, "Permission denied", str(folder))
+
+    with monkeypatch.context() as patched:
+        patched.setattr("os.scandir", forbidden)
+        dataset.check_images()
+    (tmp_path / "b.png").unlink()
+    monkeypatch.setattr("pathlib.Path.is_file", lambda path: True)  # as where B.PNG is found by the name b.png
+    dataset.check_images()
 
 
 def test_size_that_differs_from_the_image(content, write, tmp_path):

@@ -93,6 +93,41 @@ def test_boxes_are_clipped(content, write):
     np.testing.assert_array_equal(table.objects(0).boxes[0], [0, 0, 10, 40])
 
 
+def _boxes(content, boxes):
+    """The content with these boxes, all in the image of 60 x 40 pixels."""
+    row = {key: value for key, value in content["annotations"][0].items() if key != "segmentation"}
+    return {**content, "annotations": [{**row, "id": 100 + i, "bbox": box} for i, box in enumerate(boxes)]}
+
+
+def test_corners_given_as_sizes_are_suspected(content, write):
+    corners = [[2, 3, 20, 10], [30, 5, 59, 20], [40, 20, 60, 40], [1, 25, 30, 39]]
+    doubts = parse_coco(write(_boxes(content, corners))).doubts
+    assert doubts == (
+        "3 boxes of 4 reach beyond their image, such as bbox [30.0, 5.0, 59.0, 20.0] of annotation 101 in an image "
+        "60 pixels wide and 40 high; they look like corners x0, y0, x1, y1: write x, y, width, height"
+    )
+    sizes = [[x, y, right - x, bottom - y] for x, y, right, bottom in corners]
+    assert parse_coco(write(_boxes(content, sizes))).doubts == ""
+
+
+@pytest.mark.parametrize(
+    "boxes",
+    [
+        [[0, 0, 60, 40], [1, 1, 60, 40]],  # filling the image, one pixel too much
+        [[50, 30, 14, 9], [20, 10, 9, 9], [45, 20, 12, 5]],  # one reaches beyond; no corners
+        [[2, 3, 4, 5]] * 40 + [[30, 20, 50, 39]],  # a single one
+    ],
+)
+def test_careless_sizes_are_not_taken_for_corners(content, write, boxes):
+    assert parse_coco(write(_boxes(content, boxes))).doubts == ""
+
+
+def test_corners_cannot_be_told_without_the_size_of_the_image(content, write):
+    content = _boxes(content, [[30, 5, 59, 20]])
+    del content["images"][0]["height"], content["images"][0]["width"]
+    assert parse_coco(write(content)).doubts == ""
+
+
 def test_bad_polygons_are_left_out_and_counted(content, write):
     good = [1, 1, 9, 1, 5, 9]
     polygons = [[1, 1, 9, 9], good, [1, 1, float("nan"), 1, 5, 9], []]

@@ -44,7 +44,24 @@ def test_a_separate_validation_set_leaves_all_for_training(own):
     assert validation_json(json_file) == json_file
 
 
+def test_validation_images_need_a_validation_json(own):
+    with pytest.raises(DataError, match=r"val_images is other but there is no val_json; give both"):
+        validation_part(*own, val_images="other")
+
+
 @pytest.mark.parametrize("fraction", [0.0, 0.01, 1.0])
 def test_fraction_that_leaves_nothing(own, fraction):
     with pytest.raises(DataError, match=r"own\.json has 20 images: data\.val_fraction .* one part empty"):
         validation_part(*own, val_fraction=fraction)
+
+
+def test_log_says_the_split(own, caplog):
+    with caplog.at_level("INFO"):
+        train = training_part(*own)
+        training_part(*own, skip_empty=False)
+        training_part(*own, val_json=own[0])
+    lines = [r.getMessage() for r in caplog.records if "held out" in r.getMessage()]
+    assert lines == [
+        f"{own[0]}: 20 images: 16 to train ({len(train)} with objects), 4 held out for validation",
+        f"{own[0]}: 20 images: 16 to train, 4 held out for validation",
+    ]

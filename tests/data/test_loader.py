@@ -121,6 +121,14 @@ def test_unreadable_image_is_named(content, write, tmp_path, workers):
         list(loader)
 
 
+@pytest.mark.parametrize("build", [lambda d: build_train_loader(d, [], 1), lambda d: build_test_loader(d, [])])
+def test_missing_images_are_noticed_at_once(content, write, tmp_path, build):
+    dataset = CocoDataset(write(content), tmp_path)
+    (tmp_path / "a.png").unlink()
+    with pytest.raises(FileNotFoundError, match=r"1 of the 2 images of .* are not in .*: a\.png"):
+        build(dataset)
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_bad_annotation_is_named_with_its_image(content, write, tmp_path, workers):
     write(content)
@@ -147,9 +155,10 @@ def test_mistake_in_a_transform_names_the_image(content, write, tmp_path, worker
 
 
 def test_workers_outlive_signals_to_the_group(balloons):
+    earlier = {child.pid for child in torch.multiprocessing.active_children()}  # of a test whose error still holds them
     stream = build_train_loader(balloons, CHAIN, 2, num_workers=1).iterate(0)
     next(stream)
-    (worker,) = torch.multiprocessing.active_children()
+    (worker,) = (child for child in torch.multiprocessing.active_children() if child.pid not in earlier)
     for number in (signal.SIGINT, signal.SIGTERM):
         os.kill(worker.pid, number)
     for _ in range(8):

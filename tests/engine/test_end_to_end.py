@@ -1,17 +1,21 @@
 """A real detector on real files: train, evaluate, resume and predict, all through the shipped demo config."""
 
+import json
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from omegaconf import DictConfig
+from toy_run import train_saved_configs
 
-from pe_dense.config import load_config
+from pe_dense.config import load_config, save_config
 from pe_dense.data.scenes import ScenePaths, write_scenes
 from pe_dense.engine import RunDirectoryError, RunInterrupted, evaluate, read_metrics, train
 from pe_dense.engine.sharded import read_tensors, step_path
 from pe_dense.engine.trainer import Trainer
+from pe_dense.launch import launch
 from pe_dense.prediction import Predictor
 
 DEMO = Path(__file__).resolve().parents[2] / "configs" / "demo" / "mask_rcnn_scenes.py"
@@ -79,3 +83,23 @@ def test_train_evaluate_resume_predict(scenes: ScenePaths, tmp_path: Path, monke
     other = write_scenes(tmp_path / "other", train=9, val=3, size=64, videos=0)
     with pytest.raises(RunDirectoryError, match=r"training data is not the same.*8 images there, 9 here"):
         train(demo_config(other, tmp_path / "whole"), resume=True)
+
+
+@pytest.mark.slow
+def test_processes_without_objects(scenes: ScenePaths, tmp_path: Path) -> None:
+    """Only one image of eight has any: at most one of two processes sees some, and the other keeps pace."""
+    truth = json.loads(scenes.train_json.read_text())
+    first = truth["images"][0]["id"]
+    truth["annotations"] = [entry for entry in truth["annotations"] if entry["image_id"] == first]
+    (tmp_path / "truth.json").write_text(json.dumps(truth))
+    dataset = "dataloader.train.dataset"
+    few = [f"{dataset}.json_file={tmp_path / 'truth.json'}", f"{dataset}.skip_empty=false", "train.accumulate=1"]
+    paths = []
+    for parallel in ("ddp", "fsdp"):
+        paths.append(tmp_path / f"{parallel}.yaml")
+        save_config(demo_config(scenes, tmp_path / parallel, *few, f"train.parallel={parallel}"), paths[-1])
+    launch(train_saved_configs, 2, paths, "gloo")
+    for path in paths:
+        losses = [line["loss"] for line in read_metrics(path.with_suffix("") / "metrics.jsonl") if "loss" in line]
+        assert len(losses) == 4
+        assert all(map(math.isfinite, losses))

@@ -10,8 +10,8 @@ import torch
 from omegaconf import DictConfig
 from toy_run import ToyTestLoader, make_config, state_of, weights_of
 
+from pe_dense.config import ConfigError, load_config
 from pe_dense.config import LazyCall as L
-from pe_dense.config import load_config
 from pe_dense.engine import evaluate, load_checkpoint, read_metrics, train
 from pe_dense.engine.build import without_pretrained
 from pe_dense.engine.interrupt import RunInterrupted
@@ -107,7 +107,7 @@ def test_resume_is_exact(finished: Path, tmp_path: Path, monkeypatch: pytest.Mon
     train_until(cfg, step, monkeypatch)
     torch.rand(7)  # what happens in between does not matter
     results = train(cfg, resume=True)
-    assert results == train(cfg, resume=True)  # resuming a finished run only reports
+    assert results == train(cfg, resume=True)  # of a finished run
     for name in ("step_00000009", "step_00000012"):
         ours, whole = (state_of(path / "checkpoints" / name) for path in (tmp_path, finished))
         for key in ("model", "ema", "optimizer", "rng", "step", "hooks"):
@@ -151,11 +151,27 @@ def test_resume_from_damaged_checkpoint_uses_the_one_before(
     assert deterministic_lines(tmp_path) == deterministic_lines(finished)
 
 
-def test_resume_without_checkpoint_starts_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(("folder", "why"), [(".", "holds no checkpoint"), ("new", "does not exist")])
+def test_resume_without_checkpoint_starts_anew(
+    tmp_path: Path, folder: str, why: str, caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level(logging.INFO):
-        train(make_config(tmp_path, steps=2), resume=True)
-    assert f"no checkpoint in {tmp_path}: nothing to resume, starting a new run from step 0" in caplog.text
-    assert step_path(tmp_path / "checkpoints", 2).exists()
+        train(make_config(tmp_path / folder, steps=1), resume=True)
+    assert f"{tmp_path / folder} {why}: there is nothing to resume, a new run starts at step 0" in caplog.text
+    assert "training 1 step (0.3333 epochs) of 4 images" in caplog.text
+    assert step_path(tmp_path / folder / "checkpoints", 1).exists()
+
+
+def test_resume_of_a_finished_run_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    cfg = make_config(tmp_path, steps=3)
+    results = train(cfg)
+    caplog.clear()
+    with caplog.at_level(logging.INFO):
+        assert train(cfg, resume=True) == results
+    assert f"the run in {tmp_path} is finished, all of its 3 steps are done" in caplog.text
+    assert f"train.init_from={tmp_path}" in caplog.text
+    assert "results of the last evaluation" in caplog.text
+    assert "training 3 steps" not in caplog.text
 
 
 def test_resume_with_other_config_lists_the_keys(tmp_path: Path) -> None:
@@ -261,3 +277,42 @@ def test_config_object_of_the_caller_is_not_changed(tmp_path: Path) -> None:
     before = json.dumps(str(cfg))
     train(cfg)
     assert json.dumps(str(cfg)) == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": {"width": 8}}, r"^model is not a call: write it as one, model=L\(\.\.\.\)\(\.\.\.\)$"),
+        ({"dataloader": {"train": None}}, "dataloader.train is missing: .* train=L"),
+        ({"optimizer": None, "train": {"steps": 3}}, "(?s)2 errors.*optimizer is missing.*train is not a call"),
+        ({"evaluator": {"tasks": None}}, "^evaluator is not a call"),
+        ({"train": L(dict)(output_dir="x", device="cpu")}, r"train builds dict: write it as L\(pe_dense.engine.TrainS"),
+    ],
+)
+def test_config_without_calls(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    cfg = make_config(tmp_path)
+    for key, value in changes.items():
+        cfg[key] = value
+    with pytest.raises(ConfigError, match=message):
+        train(cfg)
+
+
+def test_evaluation_without_evaluator(tmp_path: Path) -> None:
+    cfg = make_config(tmp_path)
+    del cfg["evaluator"]
+    with pytest.raises(ConfigError, match="evaluator is missing"):
+        evaluate(cfg)
+
+
+@pytest.mark.parametrize(("frozen", "weights"), [(True, None), (False, None), (True, "init_from")])
+def test_frozen_random_encoder_is_reported(
+    finished: Path, tmp_path: Path, frozen: bool, weights: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    cfg = make_config(tmp_path, steps=1, init_from=str(finished) if weights else None)
+    cfg.model.frozen = frozen
+    train(cfg)
+    reported = "the encoder is frozen and its weights are random" in caplog.text
+    assert reported == (frozen and weights is None)
+    caplog.clear()
+    train(cfg, resume=True)
+    assert "its weights are random" not in caplog.text

@@ -9,8 +9,9 @@ from omegaconf import OmegaConf
 from toy_run import make_config
 
 from pe_dense.config import ConfigError
-from pe_dense.engine import evaluate, train
-from pe_dense.engine.run_directory import RunDirectoryError, check_writable
+from pe_dense.engine import Hook, NonFiniteLossError, evaluate, train
+from pe_dense.engine.run_directory import REPLACED, RunDirectoryError, check_writable
+from pe_dense.engine.run_log import RunWriter
 from pe_dense.engine.sharded import list_checkpoints
 from pe_dense.launch import user_message
 
@@ -57,8 +58,83 @@ def test_files_of_the_user_stay(tmp_path: Path) -> None:
     train(make_config(tmp_path, steps=2, overwrite=True))
     kept = contents(tmp_path)
     assert {name: kept[name] for name in files if name != "log.txt"} == {n: "mine" for n in files if n != "log.txt"}
-    assert "training 1 steps" not in kept["log.txt"]
+    assert "training 1 step " not in kept["log.txt"]
     assert [p.name for p in list_checkpoints(tmp_path / "checkpoints")] == ["step_00000002"]
+
+
+@pytest.fixture
+def finished(tmp_path: Path) -> Path:
+    """A finished run of two steps in a folder of its own."""
+    train(make_config(tmp_path / "run", steps=2))
+    return tmp_path / "run"
+
+
+@pytest.mark.parametrize("key", WRONG)
+def test_run_survives_a_wrong_config_that_would_overwrite_it(finished: Path, key: str) -> None:
+    before = contents(finished)
+    cfg = make_config(finished, steps=3, overwrite=True)
+    OmegaConf.update(cfg, key, WRONG[key][0])
+    with pytest.raises(WRONG[key][1]):
+        train(cfg)
+    assert contents(finished) == before
+
+
+@pytest.mark.parametrize("what", ["loss", "hook", "writer"])
+def test_run_survives_when_the_one_that_would_overwrite_it_takes_no_step(
+    finished: Path, what: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*args: object) -> None:
+        assert (finished / REPLACED / "checkpoints" / "step_00000002").is_dir()
+        raise RuntimeError("out of memory")
+
+    before = contents(finished)
+    cfg = make_config(finished, steps=3, overwrite=True)
+    cfg.dataloader.train.poison = 0 if what == "loss" else None
+    if what != "loss":
+        monkeypatch.setattr(
+            {"hook": Hook, "writer": RunWriter}[what], {"hook": "before_train", "writer": "__init__"}[what], broken
+        )
+    with pytest.raises((NonFiniteLossError, RuntimeError)):
+        train(cfg)
+    after = contents(finished)
+    assert {name: after[name] for name in before} == before
+    assert all(name.startswith(("nonfinite_step_00000001", "tensorboard/")) for name in after.keys() - before.keys())
+    assert not (finished / REPLACED).exists()
+    assert "took no step: the earlier one is back" in caplog.text
+    monkeypatch.undo()
+    assert train(make_config(finished, steps=2), resume=True)["bbox/AP"] >= 0
+
+
+def test_run_survives_when_the_one_that_would_overwrite_it_is_killed(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = contents(finished)
+    monkeypatch.setattr("pe_dense.engine.run.bring_back_replaced", lambda folder: None)
+    monkeypatch.setattr("toy_run.ToyModel.forward", lambda *args: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        train(make_config(finished, steps=3, overwrite=True))
+    monkeypatch.undo()
+    assert not list_checkpoints(finished / "checkpoints")
+    with pytest.raises(RunDirectoryError, match="already holds a run"):
+        train(make_config(finished, steps=3))
+    after = contents(finished)
+    assert {name: after[name] for name in before} == before
+
+
+def test_nothing_comes_back_once_the_new_run_has_taken_a_step(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when the deletion of the earlier run is cut off in the middle."""
+
+    def killed(path: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pe_dense.engine.run_directory.shutil.rmtree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train(make_config(finished, steps=3, overwrite=True))
+    monkeypatch.undo()
+    assert not list_checkpoints(finished / "checkpoints")
+    train(make_config(finished, steps=3, overwrite=True))
+    assert [p.name for p in list_checkpoints(finished / "checkpoints")] == ["step_00000003"]
+    assert not list(finished.glob("replaced_run*"))
 
 
 def test_best_weights_of_an_earlier_run_are_not_deleted(tmp_path: Path) -> None:

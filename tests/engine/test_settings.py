@@ -34,7 +34,12 @@ def test_periods_in_epochs_or_steps() -> None:
         ({"steps": 5, "clip_norm": 0}, "train.clip_norm must be greater than 0"),
         ({"steps": 5, "ema_decay": 1.0}, "train.ema_decay must lie between 0 and 1"),
         ({"steps": 5, "eval_period": -1}, "train.eval_period must be 0"),
-        ({"steps": 5, "eval_steps": 0}, "train.eval_steps must be at least 1"),
+        (
+            {"steps": 5, "eval_steps": 0},
+            "train.eval_steps must be at least 1, it is 0; for only at the end set it to null",
+        ),
+        ({"steps": 0}, "train.steps must be at least 1, it is 0$"),
+        ({"steps": 5, "init_skip": ["head."]}, "train.init_skip names parameters .*: set train.init_from"),
         ({"steps": 5, "keep_last": 0}, "train.keep_last must be at least 1"),
     ],
 )

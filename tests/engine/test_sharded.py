@@ -115,6 +115,20 @@ def test_killed_before_the_rename(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
+def test_damaged_ones_make_room(tmp_path: Path) -> None:
+    """A resumed run starts before them: they are replaced, and do not push out what it writes."""
+    for step in (2, 4, 6):
+        write(tmp_path, step, keep_last=3)
+    for step in (4, 6):
+        (sharded.step_path(tmp_path, step) / sharded.MARKER).unlink()
+    writer = sharded.CheckpointWriter(tmp_path, 1)
+    assert not writer.save(2, TENSORS, OWN, FACTS)
+    assert writer.save(4, TENSORS, OWN, FACTS)
+    assert [p.name for p in tmp_path.iterdir()] == ["step_00000004"]
+    sharded.check_intact(sharded.step_path(tmp_path, 4))
+    assert not writer.save(4, TENSORS, OWN, FACTS)
+
+
 def test_other_folders(tmp_path: Path) -> None:
     with pytest.raises(sharded.CheckpointError, match=r"is not a checkpoint of this project: it has no run\.pt"):
         sharded.read_facts(tmp_path)

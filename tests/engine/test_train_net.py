@@ -4,8 +4,9 @@ import runpy
 from pathlib import Path
 
 import pytest
-from toy_run import make_config
+from toy_run import KillAt, make_config
 
+from pe_dense.config import LazyCall as L
 from pe_dense.config import save_config
 from pe_dense.engine.sharded import step_path
 
@@ -45,7 +46,9 @@ def test_help_and_print_config(
     config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert tool(monkeypatch, "--help") == 0
-    assert "python tools/train_net.py --config-file" in capsys.readouterr().out
+    help_text = capsys.readouterr().out
+    assert "python tools/train_net.py --config-file" in help_text
+    assert max(map(len, help_text.partition("examples:")[2].splitlines())) <= 100
     assert tool(monkeypatch, "--config-file", config, "--print-config", "model.num_classes=7") == 0
     assert "num_classes: 7" in capsys.readouterr().out
 
@@ -56,6 +59,7 @@ def test_help_and_print_config(
         (["train.epochz=3"], "did you mean"),
         (["train.steps=many"], "train.steps"),
         (["train.precision=fp8"], 'train.precision must be "fp32" or "bf16"'),
+        (["train.init_from=x", "train.init_skip=head."], "train.init_skip"),
         (["model.num_classes=9"], "set model.num_classes to 3"),
         (["--eval-only", "--checkpoint", "missing.pt"], "checkpoint missing.pt does not exist"),
         (["train.output_dir=/dev/null/run"], "train.output_dir is /dev/null/run, but /dev/null is a file"),
@@ -76,6 +80,19 @@ def test_user_errors_are_one_message(
     assert tool(monkeypatch, "--config-file", config, *arguments) == 2
     error = capsys.readouterr().err
     assert message in error
+    assert "Traceback" not in error
+
+
+@pytest.mark.slow
+def test_killed_process_is_one_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    cfg = make_config(tmp_path / "out", steps=9)
+    cfg.hooks = [L(KillAt)(step=4, rank=1, saved=3)]
+    save_config(cfg, tmp_path / "config.yaml")
+    assert tool(monkeypatch, "--config-file", tmp_path / "config.yaml", "--num-procs", 2) == 2
+    error = capfd.readouterr().err
+    assert error.splitlines()[-1].startswith("error: process 1 of 2 was ended by SIGKILL: the machine may have run out")
     assert "Traceback" not in error
 
 

@@ -1,10 +1,13 @@
 """The step: accumulation, precision, losses that are not finite, signals."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ import torch
 from toy_run import ToyModel, make_config, weights_of
 
 from pe_dense.config import save_config
+from pe_dense.data.scenes import write_scenes
 from pe_dense.engine import NonFiniteLossError, load_replay, read_metrics, train
 from pe_dense.engine.checkpoint import latest_checkpoint
 from pe_dense.engine.hooks import is_due
@@ -21,6 +25,7 @@ from pe_dense.engine.sharded import list_checkpoints, read_facts, read_own, step
 from pe_dense.structures import Instances
 
 ROOT = Path(__file__).resolve().parents[2]
+Start = Callable[..., subprocess.Popen[str]]
 
 
 def toy_environment() -> dict[str, str]:
@@ -91,7 +96,7 @@ def test_periods_of_fractional_epochs(period: float, due: list[int]) -> None:
 
 
 def wait_for(condition: Any, process: subprocess.Popen) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 240
     while not condition():
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < deadline
@@ -100,34 +105,82 @@ def wait_for(condition: Any, process: subprocess.Popen) -> None:
 
 def running_in_group(group: int) -> list[str]:
     """Python processes of a process group that have not ended, without multiprocessing's own helper."""
-    listing = subprocess.run(["ps", "-eo", "pgid,state,args"], capture_output=True, text=True, check=True).stdout
+    listing = subprocess.run(["ps", "-ww", "-eo", "pgid,state,args"], capture_output=True, text=True, check=True).stdout
     rows = [line.split(None, 2) for line in listing.splitlines()[1:]]
     return [
         args for pgid, state, args in rows if pgid == str(group) and state != "Z" and "resource_tracker" not in args
     ]
 
 
+@pytest.fixture
+def start_training() -> Iterator[Start]:
+    """Starts ``tools/train_net.py`` in a process group of its own, and returns after some steps."""
+    groups = []
+
+    def start(out: Path, config: Path, processes: int, *overrides: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "tools/train_net.py", "--config-file", str(config), *overrides]
+        if processes > 1:
+            command += ["--num-procs", str(processes)]
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=toy_environment(), text=True, start_new_session=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        groups.append(process.pid)
+        wait_for(lambda: len(read_metrics(out / "metrics.jsonl")) > 2, process)
+        return process
+
+    yield start
+    for group in groups:
+        with suppress(ProcessLookupError):
+            os.killpg(group, signal.SIGKILL)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("number", "processes"),
-    [(signal.SIGTERM, 1), (signal.SIGINT, 1), (signal.SIGUSR2, 1), (signal.SIGTERM, 2), (signal.SIGINT, 2)],
-)
-def test_signal_saves_a_checkpoint(tmp_path: Path, number: signal.Signals, processes: int) -> None:
+@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR2])
+def test_signal_saves_a_checkpoint(
+    start_training: Start, tmp_path: Path, number: signal.Signals, processes: int
+) -> None:
     """SIGTERM to the process that was started; Ctrl-C, as a terminal sends it, to all processes of the group."""
     out = tmp_path / "out"
     save_config(make_config(out, steps=10**7, checkpoint_steps=10**6, eval_period=0), tmp_path / "config.yaml")
-    command = [sys.executable, "tools/train_net.py", "--config-file", str(tmp_path / "config.yaml")]
-    if processes > 1:
-        command += ["--num-procs", str(processes)]
-    process = subprocess.Popen(
-        command, cwd=ROOT, env=toy_environment(), text=True, start_new_session=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
-    wait_for(lambda: len(read_metrics(out / "metrics.jsonl")) > 2, process)
+    process = start_training(out, tmp_path / "config.yaml", processes)
     if number == signal.SIGINT:
         os.killpg(process.pid, number)
     else:
         process.send_signal(number)
+    check_saved_at_signal(process, out, number, processes)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2])
+def test_signal_to_processes_with_loader_workers(start_training: Start, tmp_path: Path, number: signal.Signals) -> None:
+    """As SLURM sends it: to every process there is, workers of the data loaders included."""
+    root = write_scenes(tmp_path / "scenes", train=8, val=2, size=64, videos=0).root
+    out = tmp_path / "out"
+    process = start_training(
+        out, ROOT / "configs/demo/mask_rcnn_scenes.py", 2, f"data.root={root}", f"train.output_dir={out}",
+        "train.epochs=null", "train.steps=100000", "train.checkpoint_period=0", "train.eval_period=0",
+        "train.log_period=1", "model.backbone.backbone.embed_dim=48", "dataloader.train.num_workers=2",
+        "dataloader.train.transforms.1.size=64",
+    )  # fmt: skip
+    assert len(running_in_group(process.pid)) == 1 + 2 * 3
+    os.killpg(process.pid, number)
+    output = check_saved_at_signal(process, out, number, 2)
+    assert "DataLoader worker" not in output
+
+
+@pytest.mark.slow
+def test_signal_to_one_process_stops_all(start_training: Start, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    save_config(make_config(out, steps=10**7, checkpoint_steps=10**6, eval_period=0), tmp_path / "config.yaml")
+    process = start_training(out, tmp_path / "config.yaml", 2)
+    os.kill(json.loads((out / "heartbeats" / "rank_00001.json").read_text())["pid"], signal.SIGUSR2)
+    check_saved_at_signal(process, out, signal.SIGUSR2, 2)
+
+
+def check_saved_at_signal(process: subprocess.Popen[str], out: Path, number: signal.Signals, processes: int) -> str:
+    """Exit code, one checkpoint of all processes, nobody left; what the program printed."""
     output = process.communicate(timeout=60)[0]
     assert process.returncode == 128 + number, output
     assert f"{number.name} received: finishing this step" in output
@@ -139,3 +192,4 @@ def test_signal_saves_a_checkpoint(tmp_path: Path, number: signal.Signals, proce
     assert f"stopped after step {read_facts(saved)['step']}" in output
     assert all(read_own(saved, rank) for rank in range(processes))  # every process took part in it
     assert not running_in_group(process.pid)
+    return output

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import math
 import os
+import resource
 import signal
 import time
 from collections.abc import Iterator, Mapping
+from functools import partialmethod
 from itertools import chain
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
 from omegaconf import DictConfig
 from torch import Tensor, nn
+from torch._dynamo.utils import counters
 
 from pe_dense.config import LazyCall as L
 from pe_dense.config import load_config
 from pe_dense.engine import AdamW, Hook, MultiStepSchedule, TrainSettings, train
 from pe_dense.engine import distributed as dist
-from pe_dense.engine.sharded import read_facts, read_own, read_tensors, step_path
+from pe_dense.engine.sharded import CheckpointWriteError, read_facts, read_own, read_tensors, step_path
 from pe_dense.engine.trainer import Trainer
 from pe_dense.structures import Categories, Instances
 
@@ -30,10 +34,20 @@ NUM_IMAGES = 12
 class ToyModel(nn.Module):
     """Classifies the brightest channel; has dropout, so that generators matter."""
 
-    def __init__(self, num_classes: int = 3, width: int = 8, dropout: float = 0.2, weights: str | None = None) -> None:
+    def __init__(
+        self,
+        num_classes: int = 3,
+        width: int = 8,
+        dropout: float = 0.2,
+        weights: str | None = None,
+        frozen: bool = False,
+        norm: bool = True,
+    ) -> None:
         super().__init__()
         self.num_classes = num_classes
-        self.body = nn.Sequential(nn.Linear(3, width), nn.LayerNorm(width), nn.GELU(), nn.Dropout(dropout))
+        between = nn.LayerNorm(width) if norm else nn.Identity()
+        self.body = nn.Sequential(nn.Linear(3, width), between, nn.GELU(), nn.Dropout(dropout))
+        self.body.requires_grad_(not frozen)
         self.head = nn.Linear(width, num_classes)
         if weights is not None:
             raise FileNotFoundError(f"weights {weights} are not on this machine")
@@ -204,6 +218,13 @@ def train_saved_configs(*paths: Path) -> None:
         train(load_config(path), resume=True)
 
 
+def train_compiled(*paths: Path) -> None:
+    """Body of a started process: :func:`train_saved_configs` with a compiler that needs no C++ compiler."""
+    with patch.object(nn.Module, "compile", partialmethod(nn.Module.compile, backend="aot_eager")):
+        train_saved_configs(*paths)
+    assert counters["frames"]["ok"] > 0, "nothing was compiled"
+
+
 class KillAt(Hook):
     """Ends one process as a kernel out of memory would, once, when the checkpoint of an earlier step is finished."""
 
@@ -217,3 +238,36 @@ class KillAt(Hook):
             while not step_path(trainer.checkpoint_dir, self.saved).exists():
                 time.sleep(0.01)
             os.kill(os.getpid(), signal.SIGKILL)
+
+
+class FillDisk(Hook):
+    """From a step on, one process can write small files only, by a limit of the operating system; once."""
+
+    def __init__(self, step: int, rank: int) -> None:
+        self.step, self.rank = step, rank
+
+    def after_step(self, trainer: Trainer) -> None:
+        mark = Path(trainer.settings.output_dir) / "full"
+        if trainer.step == self.step and dist.rank() == self.rank and not mark.exists():
+            mark.touch()
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1024, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+
+
+def train_until_full(*paths: Path) -> None:
+    """Body of a started process: each run ends by a full disk, and is resumed when there is room again.
+
+    Beside a config, ``.0``, ``.1`` ... hold what each process was told, ``.left`` the checkpoints after it.
+    """
+    for path in paths:
+        cfg = load_config(path)
+        try:
+            train(cfg)
+        except CheckpointWriteError as error:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (resource.getrlimit(resource.RLIMIT_FSIZE)[1],) * 2)
+            path.with_suffix(f".{dist.rank()}").write_text(str(error))
+        dist.barrier()
+        if dist.is_main():
+            left = (Path(cfg.train.output_dir) / "checkpoints").iterdir()
+            path.with_suffix(".left").write_text(" ".join(sorted(file.name for file in left)))
+        dist.barrier()
+        train(cfg, resume=True)

@@ -30,6 +30,8 @@ def fail_in_one(folder: Path, kind: str) -> None:
     (folder / f"{os.getpid()}.pid").touch()
     dist.barrier()
     if dist.rank() == 1:
+        if kind == "aborted":
+            os.abort()
         if kind == "killed":
             os.kill(os.getpid(), 9)
         if kind == "terminated":
@@ -42,4 +44,4 @@ def fail_in_one(folder: Path, kind: str) -> None:
 
 
 if __name__ == "__main__":
-    launch(wait_for_ever, 2, (Path(sys.argv[1]),), "gloo")
+    launch(globals()[sys.argv[1]], 1 if "RANK" in os.environ else 2, (Path(sys.argv[2]),), "gloo")

@@ -30,17 +30,21 @@ def test_dies_three_times_at_the_same_step(files: JobFiles) -> None:
     for number in range(3):
         assert begin(files, "7", ["n1"], 2) == ""
         beat(files, 1, 5 + number, ago=-1)
+        if number == 1:
+            finish(files, "7", "died", "rank 0 hangs")  # noted by the others
     assert restarts(read_attempts(files), "7") == 2
     reason = begin(files, "7", ["n1"], 2)
     assert reason.startswith("the job died 3 times after step 0 without saving a later one, it is given up (start 1: ")
-    assert "start 3: last sign of life: rank 1 on n1: training, step 7" in reason
+    assert "start 2: rank 0 hangs; start 3: last sign of life: rank 1 on n1: training, step 7" in reason
     assert begin(files, "8", ["n1"], 2) == ""  # submitted again: another job
 
 
 def test_progress_and_orderly_ends_do_not_count(files: JobFiles) -> None:
     for step in range(1, 6):
         assert begin(files, "7", ["n1"], 2) == ""
-        (files.run_dir / "checkpoints" / f"step_{step:08}").mkdir(parents=True)
+        checkpoint = files.run_dir / "checkpoints" / f"step_{step:08}"
+        checkpoint.mkdir(parents=True)
+        (checkpoint / "COMPLETE").touch()
     for _ in range(MAX_STARTS):
         assert begin(files, "7", ["n1"], 2) == ""
         finish(files, "7", "requeued", "by SIGUSR2")
@@ -59,8 +63,11 @@ def test_newest_step(files: JobFiles) -> None:
     assert files.newest_step() == 0
     folder = files.run_dir / "checkpoints"
     folder.mkdir(parents=True)
-    for name in ("step_00000012", "step_00000008", "step_00000099.tmp", "best.safetensors"):
-        (folder / name).touch()
+    for name in ("step_00000012", "step_00000008", "step_00000099.tmp"):
+        (folder / name).mkdir()
+        (folder / name / "COMPLETE").touch()
+    (folder / "step_00000016").mkdir()  # was not written to its end
+    (folder / "best.safetensors").touch()
     assert files.newest_step() == 12
 
 

@@ -12,8 +12,15 @@ import torch
 from launch_targets import fail_in_one, write_rank
 
 from pe_dense.engine.settings import pick_device
-from pe_dense.launch import LaunchError, launch
-from pe_dense.launch.local import _leave_note, _raise_first
+from pe_dense.launch import LaunchError, launch, user_message
+from pe_dense.launch.local import _leave_note, _raise_first, free_port
+
+TARGETS = Path(__file__).with_name("launch_targets.py")
+
+
+def environment() -> dict[str, str]:
+    """Of a program that finds the library and this folder."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(TARGETS.parents[2]), str(TARGETS.parent)])}
 
 
 def test_one_process_is_a_plain_call(tmp_path: Path) -> None:
@@ -37,11 +44,13 @@ def test_group_and_exit_code(tmp_path: Path) -> None:
         ("never ends", LaunchError, "ZeroDivisionError: a bug in rank 1"),
         ("terminated", LaunchError, "process 1 of 2 was ended by SIGTERM"),
         ("killed", LaunchError, "process 1 of 2 was ended by SIGKILL: the machine may have run out of memory"),
+        ("aborted", LaunchError, "process 1 of 2 was ended by SIGABRT"),
     ],
 )
 def test_first_real_error_and_nobody_left(tmp_path: Path, kind: str, error: type[Exception], message: str) -> None:
-    with pytest.raises(error, match=message):
+    with pytest.raises(error, match=message) as raised:
         launch(fail_in_one, 2, (tmp_path, kind), "gloo")
+    assert (user_message(raised.value) is not None) == (kind in ("terminated", "killed", "aborted"))
     started = [int(path.stem) for path in tmp_path.glob("*.pid")]
     assert len(started) == 2
     assert not any(is_running(pid) for pid in started)
@@ -72,7 +81,9 @@ def test_exit_code_without_an_error(tmp_path: Path, codes: list[int], code: int 
 def test_nobody_left_when_the_launcher_is_killed(tmp_path: Path) -> None:
     here = Path(__file__).parent
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(here.parents[1]), str(here)])}
-    launcher = subprocess.Popen([sys.executable, here / "launch_targets.py", tmp_path], env=environment)
+    launcher = subprocess.Popen(
+        [sys.executable, here / "launch_targets.py", "wait_for_ever", tmp_path], env=environment
+    )
     wait_until(lambda: len(list(tmp_path.glob("*.pid"))) == 2)
     launcher.kill()
     launcher.wait()
@@ -102,6 +113,23 @@ def test_not_enough_gpus() -> None:
         ValueError, match=f"99 processes need one GPU each but PyTorch finds {torch.cuda.device_count()}"
     ):
         launch(write_rank, 99, (), "nccl")
+
+
+@pytest.mark.slow
+def test_inside_the_group_of_torchrun(tmp_path: Path) -> None:
+    here = Path(__file__).parent
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(here.parents[1]), str(here)])}
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node",
+        "2",
+        "--master-port",
+        str(free_port()),
+    ]
+    subprocess.run([*command, here / "launch_targets.py", "write_rank", tmp_path], env=environment, check=True)
+    assert [(tmp_path / f"{r}.txt").read_text() for r in range(2)] == [f"[0, 1] local {r}" for r in range(2)]
 
 
 def test_torchrun_of_another_size(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -77,6 +77,7 @@ def test_running(files: JobFiles, monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("completed", None, "COMPLETED"),
         ("failed", None, "FAILED"),
+        ("died", None, "FAILED"),
         ("terminated", None, "CANCELLED"),
         ("requeued", None, "REQUEUED"),
         ("completed", QueueEntry("FAILED"), "COMPLETED"),
@@ -110,6 +111,8 @@ def test_find_runs_and_durations(files: JobFiles) -> None:
     hidden.mkdir(parents=True)
     (hidden / "job.json").write_text("{}")
     assert list(find_runs([files.run_dir.parent])) == [files.run_dir]
+    with pytest.raises(FileNotFoundError, match="folder none does not exist; give the folder that holds your runs"):
+        list(find_runs([Path("none")]))
     assert [duration(s) for s in (None, 5, 3725, 90000)] == ["-", "00:00:05", "01:02:05", "1 d 01:00:00"]
 
 

@@ -31,7 +31,8 @@ def test_sbatch_file(tmp_path: Path) -> None:
         nodes=2, gpus_per_node=4, cpus_per_task=6, mem="64G", partition="gpu", account="vision", reservation="r",
         timeout_min=90, preempt_signal="TERM", signal_delay_s=60, env={"NCCL_DEBUG": "INFO"},
         setup=["module load cuda"], srun_args=["--mpi=none"], sbatch={"mail-user": "a@b", "exclusive": True},
-        python="apptainer exec image.sif python",
+        python="apptainer exec image.sif python", qos="high", constraint="a100", nodelist="n1", exclude="n[2-3]",
+        dependency="afterok:12", comment="why not",
     )  # fmt: skip
     plan = make_plan(request(tmp_path, options=options))
     text = plan.sbatch_text()
@@ -40,6 +41,8 @@ def test_sbatch_file(tmp_path: Path) -> None:
         "#SBATCH --nodes=2", "#SBATCH --ntasks-per-node=4", "#SBATCH --gpus-per-node=4", "#SBATCH --cpus-per-task=6",
         "#SBATCH --mem=64G", "#SBATCH --partition=gpu", "#SBATCH --account=vision", "#SBATCH --reservation=r",
         "#SBATCH --time=90", "#SBATCH --signal=TERM@60", "#SBATCH --requeue", "#SBATCH --open-mode=append",
+        "#SBATCH --qos=high", "#SBATCH --constraint=a100", "#SBATCH --nodelist=n1", "#SBATCH --exclude='n[2-3]'",
+        "#SBATCH --dependency=afterok:12", "#SBATCH --comment='why not'",
         "#SBATCH --mail-user=a@b", "#SBATCH --exclusive", "module load cuda", "export NCCL_DEBUG=INFO",
         "export SUBMITIT_PREEMPT_SIGNAL=TERM", f"export PYTHONPATH={folder}/snapshot" + '"${PYTHONPATH:+:$PYTHONPATH}"',
         f"cd {folder}/snapshot || {{",
@@ -92,7 +95,9 @@ def test_no_slurm_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_run_directory_of_another_config(tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
-    (run_dir / "checkpoints" / "step_00000012").mkdir(parents=True)
+    checkpoint = run_dir / "checkpoints" / "step_00000012"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "COMPLETE").touch()
     classes = "model.num_classes=3"
     save_config(load_config(DEMO, [f"train.output_dir={run_dir}", classes]), run_dir / "config.yaml")
     make_plan(request(tmp_path, classes))  # the same one is continued

@@ -70,6 +70,12 @@ def test_no_two_outputs_are_alike() -> None:
     ]  # fmt: skip
 
 
+def test_files_of_the_same_name_in_several_folders_stay_apart(tmp_path: Path) -> None:
+    make(tmp_path, "a/x.jpg", "b/x.jpg", "b/c/x.jpg", "b/x.png")
+    _, files = find_inputs([tmp_path / "a" / "x.jpg", tmp_path / "b", tmp_path / "b" / "c"], tmp_path / "out")
+    assert name_outputs(files, ".png") == ["a/x.png", "b/x_jpg.png", "b/x_png.png", "b/c/x.png"]
+
+
 def test_inputs_are_not_overwritten(tmp_path: Path) -> None:
     make(tmp_path, "a/1.png")
     os.symlink(tmp_path / "a", tmp_path / "link")

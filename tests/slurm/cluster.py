@@ -170,7 +170,15 @@ class Cluster:
     def start(self, timeout: float = 60.0) -> Cluster:
         # in /tmp: munged wants every folder above its socket open to all, and a short path
         self.root = Path(tempfile.mkdtemp(prefix="pd-slurm-", dir="/tmp"))
-        self._write()
+        try:
+            self._write()
+            self._start(time.monotonic() + timeout)
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def _start(self, end: float) -> None:
         clean = {k: v for k, v in os.environ.items() if not k.startswith(OUTER)}
         with open(self.root / "log" / "init.out", "ab") as out:
             self.process = subprocess.Popen(
@@ -185,21 +193,17 @@ class Cluster:
         for name in [name for name in os.environ if name.startswith(OUTER)]:
             del os.environ[name]
         os.environ.update(SLURM_CONF=str(self.root / "slurm.conf"), PATH=f"{self.root}/bin:{os.environ['PATH']}")
-        end = time.monotonic() + timeout
         while time.monotonic() < end and self.process.poll() is None:
             shown = subprocess.run(["sinfo", "-h", "-N", "-p", "debug", "-o", "%N %t"], capture_output=True, text=True)
             if sorted(shown.stdout.split("\n")[:-1]) == [f"{name} idle" for name in self.nodes]:
-                return self
+                return
             time.sleep(0.1)
-        logs = self.logs()
-        self.stop()
-        raise RuntimeError(f"the cluster did not start within {timeout} s\n{logs}")
+        raise RuntimeError(f"the cluster did not start\n{self.logs()}")
 
     def stop(self) -> None:
         if self.process is not None and self.process.poll() is None:
             with contextlib.suppress(OSError, subprocess.SubprocessError):
-                subprocess.run(["scancel", "--full", "--signal=KILL", "-u", "root"], timeout=5, capture_output=True)
-                subprocess.run(["scancel", "-u", "root"], timeout=5, capture_output=True)
+                self.cancel_all()
             if init := self._init_pid():
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(init, signal.SIGTERM)
@@ -211,6 +215,11 @@ class Cluster:
         os.environ.clear()
         os.environ.update(self._environment)
         shutil.rmtree(self.root, ignore_errors=True)
+
+    def cancel_all(self) -> None:
+        """End all jobs, at once and for good."""
+        subprocess.run(["scancel", "--full", "--signal=KILL", "-u", "root"], timeout=5, capture_output=True)
+        subprocess.run(["scancel", "-u", "root"], timeout=5, capture_output=True)
 
     def logs(self, tail: int = 3000) -> str:
         """The ends of the daemons' logs."""

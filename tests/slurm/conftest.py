@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from pe_dense.data.scenes import write_scenes
 from pe_dense.launch.options import JobOptions
 from pe_dense.launch.slurm import Request, make_plan, submit
 
-SECONDS_PER_TEST = 300
+SECONDS_PER_TEST = 600
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -60,6 +60,7 @@ def _possible() -> None:
 
 @pytest.fixture(scope="session")
 def cluster(_possible: None) -> Iterator[Cluster]:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C: the cluster is stopped in order
     cluster = Cluster().start()
     # sbatch passes the environment on: one thread per process, and the hook of these tests can be imported
     before = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "PYTHONPATH")}
@@ -88,8 +89,7 @@ def overrides(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 @pytest.fixture
 def start(cluster: Cluster, overrides: Sequence[str], tmp_path: Path) -> Iterator[Start]:
-    """Submits a training that waits after step 5 until it is told to go; cancelled at the end of the test."""
-    started = []
+    """Submits a training that waits after step 5 until it is told to go. At the end of the test all jobs are ended."""
 
     def start(name: str = "run", **options: Any) -> Training:
         run_dir = tmp_path / name
@@ -98,13 +98,11 @@ def start(cluster: Cluster, overrides: Sequence[str], tmp_path: Path) -> Iterato
         cfg.hooks = [L(Pace)(hold=5, go=str(tmp_path / f"{name}.go"))]
         save_config(cfg, config)
         request = Request(str(config), [], JobOptions(**{"timeout_min": 60, "nodes": 2, **options}))
-        job = submit(make_plan(request))[0]
-        started.append(Training(run_dir, job.job_id))
-        return started[-1]
+        return Training(run_dir, submit(make_plan(request))[0].job_id)
 
     yield start
-    for training in started:
-        subprocess.run(["scancel", "--full", "--signal=KILL", training.job_id], capture_output=True, check=False)
-        subprocess.run(["scancel", training.job_id], capture_output=True, check=False)
-    if started:
-        started[0].wait(lambda: not slurm("squeue", "-h"), "an empty queue", 30)
+    cluster.cancel_all()
+    end = time.monotonic() + 30
+    while left := slurm("squeue", "-h"):
+        assert time.monotonic() < end, f"jobs that do not end:\n{left}"
+        time.sleep(0.2)

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import pickle
+import re
+import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -10,10 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from cluster import Cluster
 from trainings import ROOT, STEPS, Start, Training, slurm
 
+import pe_dense
 from pe_dense.engine.heartbeat import read_heartbeats
+from pe_dense.engine.sharded import MARKER, list_checkpoints, step_of
 from pe_dense.launch.job_files import JobFileError, JobFiles
 from pe_dense.launch.options import JobOptions
 from pe_dense.launch.run_log_tail import tail
@@ -68,10 +75,13 @@ def test_signal_requeues_and_continues_bit_for_bit(undisturbed: Training, start:
     assert "JobRequeue              = 0" in slurm("scontrol", "show", "config")  # the job asks for it itself
     training = start(tasks_per_node=2, cpus_per_task=1)
     held = training.wait_for_hold()
+    stale = Path(training.files.read_job().logs) / f"{training.job_id}_1_result.pkl"
+    stale.write_bytes(b"of an earlier start")
     slurm("scancel", "--signal", "USR2", training.job_id)
     training.wait_for_start(2)
     training.go()
     assert training.wait_for_end() == "COMPLETED", training.log
+    assert pickle.loads(stale.read_bytes())[0] == "success"
     first, second = training.attempts
     assert (first.ended, first.reason, second.ended) == ("requeued", "by SIGUSR2", "completed")
     assert second.from_step == held + 1  # not the periodic checkpoint of step 4
@@ -79,12 +89,19 @@ def test_signal_requeues_and_continues_bit_for_bit(undisturbed: Training, start:
     assert read_status(training.run_dir).restarts == 1
 
 
-def test_time_limit(start: Start) -> None:
-    training = start(nodes=1, timeout_min=2, signal_delay_s=25)  # SLURM signals up to a minute before that
+def test_time_limit_and_an_unfinished_checkpoint(start: Start) -> None:
+    training = start(nodes=1, tasks_per_node=2, timeout_min=2, signal_delay_s=25)  # SLURM signals up to a minute early
+    training.wait(lambda: training.attempts[:1] != [] and training.attempts[0].ended is not None, "the time limit")
+    newest = list_checkpoints(training.run_dir / "checkpoints")[-1]
+    assert step_of(newest) > 4
+    (newest / MARKER).unlink()
     training.wait_for_start(2)
+    assert training.attempts[1].from_step == 4  # the one before
     training.go()
     assert training.wait_for_end() == "COMPLETED", training.log
     assert training.attempts[0].ended == "requeued"
+    assert f"{newest} has no {MARKER} marker" in training.log
+    assert f"resuming at step 4 of {STEPS}" in training.log
     steps = [line["step"] for line in training.lines() if "loss" in line]
     assert steps == list(range(1, STEPS + 1))
 
@@ -139,6 +156,57 @@ def test_killed_process(start: Start) -> None:
     assert [line["step"] for line in training.lines() if "loss" in line] == list(range(1, STEPS + 1))
 
 
+def test_process_that_hangs(start: Start) -> None:
+    training = start(tasks_per_node=2, cpus_per_task=1, collective_timeout_s=20, network_interface="eth0")
+    held = training.wait_for_hold()
+    os.kill(process_of(training.job_id, 2), signal.SIGSTOP)
+    training.go()
+    training.wait_for_start(2)
+    assert f"rank 0 of 4 on n1 failed after step {held}: " in training.log
+    silent = f"the longest silent: rank 2 on n2: training, step {held}, "
+    assert silent in training.log
+    assert training.attempts[0].ended == "died"
+    assert silent in (training.attempts[0].reason or "")
+    assert silent in tool("jobs", "status", str(training.run_dir))
+
+
+def test_nodes_with_different_software(start: Start, tmp_path: Path) -> None:
+    other = tmp_path / "other"  # in front of everything else on n2
+    other.mkdir()
+    version = "import torch\ntorch.__version__ = torch.torch_version.TorchVersion('1.2.3')\n"
+    (other / "sitecustomize.py").write_text(version)
+    python = tmp_path / "python.sh"
+    python.write_text(f'[ "$(hostname)" = n2 ] && export PYTHONPATH={other}:$PYTHONPATH\nexec {sys.executable} "$@"\n')
+    training = start(python=f"bash {python}")
+    assert training.wait_for_end() == "FAILED"
+    snapshot = training.files.read_job().snapshot  # which is what runs
+    ours, theirs = (
+        f"pe_dense {pe_dense.__version__}, torch {v} (code in {snapshot})" for v in (torch.__version__, "1.2.3")
+    )
+    message = f"the nodes do not run the same software: n1: {ours}; n2: {theirs}"
+    for rank in range(2):
+        assert message in training.files.read_job().log(rank, errors=True).read_text()
+    assert training.attempts == []
+
+
+def test_interface_that_the_nodes_do_not_have(start: Start) -> None:
+    training = start(network_interface="ib9")
+    assert training.wait_for_end() == "FAILED"
+    logs = [training.files.read_job().log(rank, errors=True).read_text() for rank in range(2)]
+    assert any(
+        re.search(r"n[12] has no network interface 'ib9' \(it has .*eth0.*set network_interface", t) for t in logs
+    )
+
+
+def test_code_that_is_gone_when_the_job_starts(start: Start) -> None:
+    training = start(sbatch={"hold": True})
+    snapshot = training.files.read_job().snapshot
+    shutil.rmtree(snapshot)
+    slurm("scontrol", "release", training.job_id)
+    assert training.wait_for_end() == "FAILED"
+    assert f"error: the code of this job, {snapshot}, cannot be read on n1: submit again" in training.log
+
+
 def test_one_run_directory_one_job_and_cancel(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     training = start()
     training.wait_for_hold()
@@ -177,6 +245,7 @@ def test_one_run_directory_one_job_and_cancel(start: Start, tmp_path: Path, monk
         ({"tasks_per_node": 2, "cpus_per_task": 3}, "tasks_per_node x cpus_per_task is 6 but only 0 nodes"),
         ({"mem": "20G"}, "mem in MB is 20480 but only 0 nodes .*the largest has 16000"),
         ({"timeout_min": 121}, "timeout_min is 121 but partition debug allows 120 min"),
+        ({"dependency": "whenever:1"}, "sbatch refused the job: .*[Dd]ependency"),
         ({"sbatch": {"nonsense": "x"}}, "sbatch refused the job: unrecognized option '--nonsense=x'"),
     ],
 )  # fmt: skip

@@ -36,6 +36,11 @@ def test_no_masks():
     assert masks.rle() == []
 
 
+def test_repr_is_one_short_line():
+    masks = RoiMasks(torch.zeros(3, 28, 28), torch.zeros(3, 4), (480, 640))
+    assert repr(masks) == "RoiMasks(3 masks of 28 x 28 in 480 x 640)"
+
+
 def test_encode_rle_is_json_text():
     mask = np.zeros((3, 4), dtype=bool)
     mask[1, 2] = True

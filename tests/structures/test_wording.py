@@ -13,6 +13,7 @@ from pe_dense.structures.wording import counted
         (1, "class", "1 class"),
         (80, "class", "80 classes"),
         (2, "category", "2 categories"),
+        (2, "key", "2 keys"),
         (3, "box of zero size", "3 boxes of zero size"),
         (1, "box of zero size", "1 box of zero size"),
     ],

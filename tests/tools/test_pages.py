@@ -60,7 +60,13 @@ def run_commands(text: str, run_tool: Callable[..., int]) -> int:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("page", "commands", "blocks"), [("README.md", 3, 1), ("docs/getting_started.md", 8, 2), ("docs/own_data.md", 5, 0)]
+    ("page", "commands", "blocks"),
+    [
+        ("README.md", 3, 1),
+        ("docs/getting_started.md", 8, 2),
+        ("docs/own_data.md", 5, 0),
+        ("docs/coming_from_detectron2.md", 1, 1),
+    ],
 )
 def test_page(page: str, commands: int, blocks: int, folder: Path, run_tool: Callable[..., int]) -> None:
     namespace: dict[str, object] = {}

@@ -59,9 +59,24 @@ def test_mistakes(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.usefixtures("cluster_file")
+def test_a_refusal_of_sbatch_is_said_once(
+    run_tool: RunTool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, body in (("sbatch", "echo 'sbatch: error: invalid partition: x' >&2; exit 1"), ("srun", "exit 0")):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert run_tool("submit", "--config-file", DEMO, f"train.output_dir={tmp_path / 'run'}") == 2
+    assert capsys.readouterr().err == "error: sbatch refused the job: invalid partition: x\n"
+    assert not (tmp_path / "run" / "slurm").exists()
+
+
 def test_jobs(run_tool: RunTool, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_tool("jobs", "list", tmp_path) == 0
     assert capsys.readouterr().out.startswith("JOB  STATE")
+    assert run_tool("jobs", "list", tmp_path / "none") == 2
+    assert capsys.readouterr().err.startswith(f"error: folder {tmp_path / 'none'} does not exist; give the folder")
     for command in ("status", "logs", "cancel"):
         assert run_tool("jobs", command, tmp_path) == 2
         assert capsys.readouterr().err.startswith(f"error: no job was submitted with {tmp_path} as its run directory")

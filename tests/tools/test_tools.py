@@ -152,6 +152,13 @@ def test_visualize_detections(
     assert run_tool("visualize_detections", *common, "--num", 1, "--output", tmp_path / "a", *options) == 0
     assert len(list((tmp_path / "a").iterdir())) == 2
     capsys.readouterr()
+    (tmp_path / "predictions.json").write_text('{"images": [{"id": 10000001, "file_name": "photo.jpg"}]}')
+    for tool in ("visualize_detections", "evaluate_results"):
+        drawing = ["--image-root", scenes.val_images] if tool == "visualize_detections" else []
+        arguments = ["--json-file", scenes.val_json, "--results", results, "--output", tmp_path / "b.png", *drawing]
+        assert run_tool(tool, *arguments) == 2
+        assert "results.json holds results of another data set" in one_line_of_error(capsys)
+    (tmp_path / "predictions.json").unlink()
     results.write_text('[{"image_id": 987, "category_id": 1, "score": 0.9, "bbox": [1, 2, 3, 4]}]')
     assert run_tool("visualize_detections", *common, "--output", tmp_path / "b.png") == 2
     assert "error: the results are for 1 image" in one_line_of_error(capsys)

@@ -78,6 +78,12 @@ def test_curves_of_a_whole_run(tmp_path, drawn):
     assert loss.get_xlim() == precision.get_xlim()
 
 
+def test_an_axis_of_precision_is_not_about_hundredths(tmp_path, drawn):
+    (tmp_path / "metrics.jsonl").write_text('{"step": 4, "loss": 2.0}\n{"step": 4, "bbox/AP": 0.0}\n')
+    plot_run(tmp_path, tmp_path / "curves.png")
+    assert drawn[0].axes[1].get_ylim() == (0, 1)
+
+
 def test_a_run_without_numbers_is_an_error(tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"step": 0, "loss": NaN}\n{"step": 1, "loss": null}\n')
     with pytest.raises(ValueError, match="no finite number has been logged yet"):

@@ -171,8 +171,9 @@ def _memory(folder: Path, quick: bool) -> list[dict[str, Any]]:
             "theirs": theirs,
             "ratio": ours / theirs,
             "target": 1.1,
-            "unit": "MB (PSS, less that of a tiny json)",
-            "note": f"{size}; at the first start, which parses: {first['megabytes'] - base[8]['megabytes']:.0f} MB",
+            "unit": "MB",
+            "note": f"{size}; proportional set size, less that of a tiny json; "
+            f"at the first start, which parses: {first['megabytes'] - base[8]['megabytes']:.0f} MB",
         },
         {
             "what": "annotation start, cached",

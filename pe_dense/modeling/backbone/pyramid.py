@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Literal
 
@@ -13,6 +14,8 @@ from pe_dense.layers.conv_norm import ConvNorm
 from pe_dense.layers.layer_norm2d import LayerNorm2d
 from pe_dense.modeling.backbone.features import prepare_encoder
 from pe_dense.modeling.backbone.vit import PerceptionEncoder
+
+logger = logging.getLogger(__name__)
 
 PyramidMode = Literal["last", "per_level", "weighted"]
 _SCALES = {"p2": 4.0, "p3": 2.0, "p4": 1.0, "p5": 0.5, "p6": 0.25}  # map size relative to the encoder's
@@ -55,6 +58,7 @@ class FeaturePyramid(nn.Module):
         self.levels = _checked_levels(levels)
         self.sources = [name for name in self.levels if name != "p6"]
         self.layers = self._layers(layers)
+        self._log()
         for name in self.sources:
             setattr(self, name, _level(name, backbone.embed_dim, out_channels))
         self.mix = nn.Parameter(torch.zeros(len(self.layers))) if mode == "weighted" else None
@@ -74,6 +78,19 @@ class FeaturePyramid(nn.Module):
         if len(layers) != needed or not layers:
             raise ValueError(f"layers has {len(layers)} entries, mode '{self.mode}' takes {needed or 'at least 1'}")
         return list(layers)
+
+    def _log(self) -> None:
+        """Which blocks are taken. Without memory the model is only the plan of another one, which has said it."""
+        if self.backbone.positional_embedding.is_meta:
+            return
+        depth = self.backbone.depth
+        taken = [i % depth for i in self.layers]
+        again = len(set(taken)) < len(taken)
+        logger.log(
+            logging.WARNING if again else logging.INFO,
+            "pyramid (%s) from block %s of 0..%d%s", self.mode, ", ".join(map(str, taken)), depth - 1,
+            "; some are taken more than once, `layers` chooses others" if again else "",
+        )  # fmt: skip
 
     @property
     def strides(self) -> dict[str, int]:

@@ -89,14 +89,20 @@ def find_weights(weights: str | Path) -> Path:
             f"weights file {path} does not exist; give the path of a .pt, .pth or .safetensors file, "
             "or an official name such as PE-Spatial-B16-512"
         )
-    from huggingface_hub import hf_hub_download  # slow to import, needed for official names only
+    import huggingface_hub as hub  # slow to import, needed for official names only
 
+    place = (f"facebook/{weights}", f"{weights}.pt")
+    cached = hub.try_to_load_from_cache(*place)
+    if isinstance(cached, str):
+        return Path(cached)
     try:
-        return Path(hf_hub_download(f"facebook/{weights}", f"{weights}.pt"))
+        hub.get_hf_file_metadata(hub.hf_hub_url(*place))  # asks once; the download would try again for minutes
+        return Path(hub.hf_hub_download(*place))
     except Exception as error:  # the hub raises many kinds: offline, not found, gated, proxies
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise FileNotFoundError(
-            f"could not fetch facebook/{weights} from the Hugging Face hub ({type(error).__name__}: {error}); "
-            f"download {weights}.pt on a machine with access and give its path instead"
+            f"could not fetch the weights {weights} from the Hugging Face hub ({reason}); on a machine with access (a "
+            f"login node) run 'hf download {' '.join(place)}', then set HF_HOME to its cache or give the file's path"
         ) from error
 
 

@@ -27,7 +27,7 @@ def build_mask_rcnn(
     pixel_std: Sequence[float] = (127.5, 127.5, 127.5),
     conv_dim: int = 256,
     fc_dim: int = 1024,
-    anchor_sizes: Sequence[float] | None = None,
+    anchor_sizes: Sequence[float | Sequence[float]] | None = None,
     aspect_ratios: Sequence[float] = (0.5, 1.0, 2.0),
     rpn_batch_size_per_image: int = 256,
     pre_nms_topk: tuple[int, int] = (2000, 1000),
@@ -50,7 +50,8 @@ def build_mask_rcnn(
         pixel_std: per channel, divides the result.
         conv_dim: channels of the convolutions in the box and mask heads.
         fc_dim: width of the fully connected layer in the box head.
-        anchor_sizes: one size in pixels per pyramid level; ``None`` takes 8 strides, the recipe's choice.
+        anchor_sizes: per pyramid level one size in pixels, or several (``[[8, 16], [32, 64], [96, 192]]``; the same
+            number for each level); ``None`` takes 8 strides, the recipe's choice.
         aspect_ratios: height / width of the anchors.
         rpn_batch_size_per_image: anchors per image in the proposal losses.
         pre_nms_topk: anchors per level that enter NMS, (training, test).
@@ -94,7 +95,7 @@ def build_cascade_mask_rcnn(
     pixel_std: Sequence[float] = (127.5, 127.5, 127.5),
     conv_dim: int = 256,
     fc_dim: int = 1024,
-    anchor_sizes: Sequence[float] | None = None,
+    anchor_sizes: Sequence[float | Sequence[float]] | None = None,
     aspect_ratios: Sequence[float] = (0.5, 1.0, 2.0),
     rpn_batch_size_per_image: int = 256,
     pre_nms_topk: tuple[int, int] = (2000, 1000),
@@ -137,17 +138,19 @@ def build_cascade_mask_rcnn(
 
 def _rpn(
     backbone: FeaturePyramid,
-    anchor_sizes: Sequence[float] | None,
+    anchor_sizes: Sequence[float | Sequence[float]] | None,
     aspect_ratios: Sequence[float],
     batch_size_per_image: int,
     pre_nms_topk: tuple[int, int],
     post_nms_topk: tuple[int, int],
 ) -> RPN:
     strides = list(backbone.strides.values())
-    sizes = [8.0 * s for s in strides] if anchor_sizes is None else anchor_sizes
+    given = [8.0 * s for s in strides] if anchor_sizes is None else anchor_sizes
+    sizes = [tuple(size) if isinstance(size, Sequence) else (size,) for size in given]
+    anchors = AnchorGenerator(sizes, aspect_ratios, strides)
     return RPN(
-        head=RPNHead(backbone.out_channels, len(aspect_ratios)),
-        anchor_generator=AnchorGenerator([[s] for s in sizes], aspect_ratios, strides),
+        head=RPNHead(backbone.out_channels, anchors.num_anchors),
+        anchor_generator=anchors,
         anchor_matcher=Matcher([0.3, 0.7], [0, -1, 1], allow_low_quality_matches=True),
         box_coder=BoxCoder(),
         in_features=list(backbone.strides),

@@ -119,3 +119,26 @@ def test_parts_that_are_not_run_do_not_train(norm):
 def test_norm_needs_a_tower_that_has_one():
     with pytest.raises(ValueError, match="norm=True, but this encoder has no final norm"):
         FeaturePyramid(encoder(), 8, norm=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "text", "level"),
+    [
+        ({"mode": "last"}, "pyramid (last) from block 3 of 0..3", "INFO"),
+        ({"mode": "weighted"}, "pyramid (weighted) from block 0, 1, 2, 3 of 0..3", "INFO"),
+        ({"mode": "weighted", "layers": [-1, 1]}, "pyramid (weighted) from block 3, 1 of 0..3", "INFO"),
+        (
+            {"mode": "per_level", "depth": 2},
+            "pyramid (per_level) from block 0, 0, 1, 1 of 0..1; some are taken more than once, `layers` chooses others",
+            "WARNING",
+        ),
+    ],
+)
+def test_log_says_which_layers(options, text, level, caplog):
+    options = dict(options)
+    depth = options.pop("depth", 4)
+    with caplog.at_level("INFO"):
+        FeaturePyramid(encoder(depth=depth), 8, **options)
+        with torch.device("meta"):
+            FeaturePyramid(encoder(depth=depth), 8, **options)
+    assert [(r.getMessage(), r.levelname) for r in caplog.records] == [(text, level)]

@@ -92,16 +92,20 @@ def test_timm_checkpoint_of_a_real_tower(tmp_path):
 def test_official_name_goes_through_the_hub(tmp_path, monkeypatch):
     source = builders.pe_spatial_t16_512()
     torch.save(source.state_dict(), tmp_path / "PE-Spatial-T16-512.pt")
-    asked = []
+    asked, cached = [], []
 
     def fetch(repo, filename):
         asked.append((repo, filename))
-        return str(tmp_path / filename)
+        cached.append(str(tmp_path / filename))
+        return cached[0]
 
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *place: cached[0] if cached else None)
+    monkeypatch.setattr("huggingface_hub.get_hf_file_metadata", lambda url: None)
     monkeypatch.setattr("huggingface_hub.hf_hub_download", fetch)
-    ours = builders.pe_spatial_t16_512(weights="PE-Spatial-T16-512")
-    assert asked == [("facebook/PE-Spatial-T16-512", "PE-Spatial-T16-512.pt")]
-    assert_same(ours.state_dict(), source.state_dict())
+    for _ in range(2):  # the second time nobody is asked
+        ours = builders.pe_spatial_t16_512(weights="PE-Spatial-T16-512")
+        assert asked == [("facebook/PE-Spatial-T16-512", "PE-Spatial-T16-512.pt")]
+        assert_same(ours.state_dict(), source.state_dict())
 
 
 def test_patch_14_to_16_is_the_official_conversion(fixtures, tmp_path):
@@ -174,12 +178,21 @@ def test_missing_file_and_unknown_name():
 
 
 def test_hub_without_network(monkeypatch):
-    def fail(*_):
-        raise OSError("no route to host")
+    """One question to the hub, which has no retries, and no download, which has."""
 
-    monkeypatch.setattr("huggingface_hub.hf_hub_download", fail)
-    with pytest.raises(FileNotFoundError, match=r"facebook/PE-Core-B16-224 .*no route to host.* give its path"):
+    def fail(url):
+        raise OSError(f"no route\nto {url.partition('/PE-')[0]}")
+
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *place: None)
+    monkeypatch.setattr("huggingface_hub.get_hf_file_metadata", fail)
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *place: pytest.fail("it would try for minutes"))
+    with pytest.raises(FileNotFoundError) as caught:
         find_weights("PE-Core-B16-224")
+    text = str(caught.value)
+    assert "weights PE-Core-B16-224 from the Hugging Face hub (OSError: no route to https://" in text
+    assert "login node" in text
+    assert "hf download facebook/PE-Core-B16-224 PE-Core-B16-224.pt" in text
+    assert "HF_HOME" in text
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])

@@ -1,4 +1,4 @@
-"""A released detector is loaded by a config alone: through the builders' ``weights``."""
+"""Detectors from a config: released weights, anchors."""
 
 import pytest
 import safetensors.torch
@@ -64,3 +64,16 @@ def test_files_that_do_not_fit(tmp_path):
     path.write_bytes(path.read_bytes()[:2000])
     with pytest.raises(WeightsError, match=r"detector\.pth cannot be read as weights .* truncated"):
         instantiate(cfg.model)
+
+
+@pytest.mark.parametrize("build", [build_mask_rcnn, build_cascade_mask_rcnn])
+def test_several_anchor_sizes_per_level(build):
+    sizes = [[8, 12], [16, 24], [32, 48], [64, 96], [128, 192]]
+    model = instantiate(config(build, anchor_sizes=sizes).model)
+    assert model.proposal_generator.anchor_generator.num_anchors == 2 * 3
+    shapes = [(16, 16), (8, 8), (4, 4), (2, 2), (1, 1)]
+    for level, wanted in zip(model.proposal_generator.anchor_generator(shapes, "cpu"), sizes):
+        areas = (level[:6, 2] - level[:6, 0]) * (level[:6, 3] - level[:6, 1])
+        assert areas.sqrt().tolist() == pytest.approx([side for side in wanted for _ in range(3)], rel=1e-5)
+    losses = model.train()([make_sample((64, 64), [[8, 8, 40, 48]], [1])])
+    assert all(loss.isfinite() for loss in losses.values())

@@ -1,0 +1,76 @@
+"""A new run from the weights of another: all of them, or all but what the new task shapes differently."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+
+from torch import Tensor, nn
+
+from pe_dense.config.errors import did_you_mean
+from pe_dense.engine.checkpoint import Checkpoint, CheckpointError, check_fits
+from pe_dense.structures.wording import counted
+
+logger = logging.getLogger(__name__)
+
+_MOST_SUGGESTED = 12
+
+
+def start_from(model: nn.Module, source: Checkpoint, skip: Sequence[str] = ()) -> None:
+    """Load the weights of another run, strictly but for the names in ``skip``.
+
+    Args:
+        model: keeps its own, random values of what is skipped.
+        source: the weights to start from.
+        skip: ``train.init_skip``: beginnings of names, or ``fnmatch`` patterns of whole names. What only the source
+            has may be among them.
+
+    Raises:
+        CheckpointError: if an entry of ``skip`` matches no name, or the rest does not fit; where only shapes differ
+            and in few layers, it says what to skip.
+    """
+    own, given = model.state_dict(), source.weights
+    names = [*own, *(name for name in given if name not in own)]
+    for pattern in skip:
+        if not any(_matches(name, pattern) for name in names):
+            hint = did_you_mean(pattern, {part for name in names for part in _beginnings(name)})
+            raise CheckpointError(
+                f"train.init_skip: no parameter of the model, or of {source.path}, matches '{pattern}': give the "
+                f"beginning of a name, or a pattern such as 'roi_heads.*.bias'{hint}"
+            )
+    skipped = {name for name in names if any(_matches(name, pattern) for pattern in skip)}
+    kept = {name: value for name, value in given.items() if name not in skipped}
+    wanted = {name: value for name, value in own.items() if name not in skipped}
+    try:
+        check_fits(_shapes(wanted), _shapes(kept), source.path)
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}{_suggestion(wanted, kept, skip)}") from error
+    model.load_state_dict(kept, strict=False)
+    fresh = counted(sum(name in skipped for name in own), "tensor")
+    note = f"; {fresh} stay random (train.init_skip=[{','.join(skip)}])" if skip else ""
+    logger.info("new run from the weights of %s (step %d)%s", source.path, source.step, note)
+
+
+def _matches(name: str, pattern: str) -> bool:
+    return name.startswith(pattern) or fnmatchcase(name, pattern)
+
+
+def _beginnings(name: str) -> list[str]:
+    parts = name.split(".")
+    return [".".join(parts[: i + 1]) for i in range(len(parts))]
+
+
+def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(value.shape) for name, value in tensors.items()}
+
+
+def _suggestion(own: Mapping[str, Tensor], given: Mapping[str, Tensor], skip: Sequence[str]) -> str:
+    """The end of a sentence: what to skip where a few layers have another shape and nothing else is wrong."""
+    if own.keys() != given.keys():
+        return ""
+    differing = [name for name, value in own.items() if value.shape != given[name].shape]
+    layers = {name[: name.rfind(".") + 1] or name for name in differing}
+    if len(layers) > _MOST_SUGGESTED:
+        return ""
+    return f"; to start these layers anew, set train.init_skip=[{','.join([*skip, *sorted(layers)])}]"

@@ -1,0 +1,74 @@
+"""A new run from the weights of a model with other classes."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from omegaconf import DictConfig
+from toy_run import ToyModel, make_config, weights_of
+
+from pe_dense.engine import train
+from pe_dense.engine.sharded import CheckpointError, step_path
+
+FIVE = ("red", "green", "blue", "dark", "bright")
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of three classes."""
+    path = tmp_path_factory.mktemp("run")
+    train(make_config(path, steps=2))
+    return step_path(path / "checkpoints", 2)
+
+
+def five_classes(folder: Path, source: Path, **settings: Any) -> DictConfig:
+    """A config of a new run with other classes, which does not change its weights."""
+    cfg = make_config(folder, steps=1, init_from=str(source), **settings)
+    cfg.model.num_classes = len(FIVE)
+    for part in (cfg.dataloader.train, cfg.dataloader.test):
+        part.dataset.names = FIVE
+    cfg.optimizer.lr = 0.0
+    return cfg
+
+
+@pytest.mark.parametrize("skip", [["head."], ["head.weight", "head.bias"], ["h*d.*"]])
+def test_other_classes(source: Path, tmp_path: Path, skip: list[str], caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        train(five_classes(tmp_path, source, init_skip=skip))
+    assert f"(step 2); 2 tensors stay random (train.init_skip=[{','.join(skip)}])" in caplog.text
+    ours, theirs = weights_of(step_path(tmp_path / "checkpoints", 1)), weights_of(source)
+    torch.manual_seed(0)  # the run's seed: the head is what the model is built with
+    built = ToyModel(len(FIVE)).state_dict()
+    for name, value in ours.items():
+        assert torch.equal(value, built[name] if name.startswith("head.") else theirs[name]), name
+
+
+def test_error_says_what_to_skip(source: Path, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"2 of another shape: .*; .*set train\.init_skip=\[head\.\]$") as caught:
+        train(five_classes(tmp_path, source))
+    assert "head.bias ((3,) in the file, (5,) in the model)" in str(caught.value)
+    cfg = five_classes(tmp_path, source, init_skip=["body.1."])
+    with pytest.raises(CheckpointError, match=r"set train\.init_skip=\[body\.1\.,head\.\]$"):
+        train(cfg)
+    cfg.train.init_skip = ["body.1.", "head."]
+    train(cfg)
+
+
+def test_nothing_matches(source: Path, tmp_path: Path) -> None:
+    with pytest.raises(
+        CheckpointError, match=r"train\.init_skip: no parameter .* matches 'heat': give .*; did you mean 'head'"
+    ):
+        train(five_classes(tmp_path, source, init_skip=["head.", "heat"]))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_only_the_source_has(source: Path, tmp_path: Path) -> None:
+    """Left out if it is named; otherwise nothing is suggested, since it may be another model."""
+    cfg = make_config(tmp_path, steps=1, init_from=str(source))
+    cfg.model.norm = False
+    with pytest.raises(CheckpointError, match=r"2 not in the model: body\.1\.bias, body\.1\.weight$"):
+        train(cfg)
+    cfg.train.init_skip = ["body.1."]
+    train(cfg)
