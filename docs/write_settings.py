@@ -17,7 +17,7 @@ from typing import Any
 
 from pe_dense import data, engine, evaluation
 from pe_dense.config import load_config
-from pe_dense.modeling import backbone, detection
+from pe_dense.modeling import backbone, depth, detection, segmentation
 
 DOCS = Path(__file__).resolve().parent
 PAGE = DOCS / "settings.md"
@@ -34,7 +34,9 @@ This page is written from the code's docstrings by `python docs/write_settings.p
 SECTIONS: dict[str, Sequence[Target]] = {
     "train": [engine.TrainSettings],
     "optimizer": [engine.AdamW, engine.SGD],
-    "lr_schedule": [engine.MultiStepSchedule, engine.CosineSchedule],
+    "lr_schedule": [
+        engine.MultiStepSchedule, engine.CosineSchedule, engine.PolySchedule, engine.OneCycleSchedule,
+    ],
     "dataloader.train": [data.build_train_loader],
     "dataloader.test": [data.build_test_loader],
     "dataloader.*.dataset": [
@@ -47,8 +49,12 @@ SECTIONS: dict[str, Sequence[Target]] = {
         data.PhotometricDistortion,
     ],
     "evaluator": [evaluation.CocoEvaluator, evaluation.DepthEvaluator, evaluation.SemSegEvaluator],
-    "model": [detection.build_mask_rcnn, detection.build_cascade_mask_rcnn],
-    "model.backbone": [backbone.FeaturePyramid],
+    "model": [
+        detection.build_mask_rcnn, detection.build_cascade_mask_rcnn, depth.build_linear_depth, depth.build_dpt_depth,
+        segmentation.build_linear_segmenter, segmentation.build_pyramid_segmenter,
+    ],
+    "model.inference": [segmentation.SegInference],
+    "model.backbone": [backbone.FeaturePyramid, backbone.EncoderFeatures],
     "model.backbone.backbone": [backbone.pe_spatial_b16_512, backbone.PerceptionEncoder],
 }  # fmt: skip
 OWN_DATA = {"json": "json_file", "images": "image_root"}  # the other keys have the name of their argument
@@ -97,7 +103,7 @@ def own_data() -> str:
         for own, argument in OWN_DATA.items():
             meaning = meaning.replace(f"`{argument}`", f"`{own}`")
         rows.append(f"| `{key}` | {shown} | {meaning} |")
-    return "\n".join(["## data", "", "Of the recipes in `configs/custom`.", "", *table(rows)])
+    return "\n".join(["## data", "", "Of the recipes in `configs/custom` for a COCO json.", "", *table(rows)])
 
 
 def table(rows: Sequence[str]) -> list[str]:

@@ -26,7 +26,7 @@ def draw_sample(
 
     Args:
         sample: as a loader yields it.
-        names: class names by contiguous index.
+        names: class names by contiguous index, of the instances if there are any, else of the semantic labels.
         width: of the image with its instances, as long as that does not make it very high.
         color_by: what has a colour of its own.
     """
@@ -38,7 +38,7 @@ def draw_sample(
     if sample.get("depth") is not None:
         pictures.append(depth_to_rgb(sample["depth"]))
     if sample.get("sem_seg") is not None:
-        pictures.append(overlay_sem_seg(image, sample["sem_seg"]))
+        pictures.append(overlay_sem_seg(image, sample["sem_seg"], names if instances is None else None))
     return pictures
 
 

@@ -145,3 +145,17 @@ def test_rle_of_another_size_is_named():
 def test_missing_mask_is_named():
     with pytest.raises(DataError, match=r"annotation id 1 has no mask"):
         view_instances(_annotations([None]), View.whole(20, 20))
+
+
+def test_rotation_turns_polygons_and_bitmaps_alike():
+    rng = np.random.default_rng(0)
+    for degrees in (-8, 3, 20):
+        polygon = _star(rng, 100, 140)
+        bitmap = coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects([polygon.reshape(-1).tolist()], 100, 140)))
+        view = View.whole(100, 140).crop(10, 5, 90, 120).flip().rotate(degrees).resize(180, 240).crop(20, 10, 150, 200)
+        found = [view_instances(_annotations([s]), view) for s in ([polygon], encode_rle(bitmap.astype(bool)))]
+        shown = view.labels(bitmap, fill=0).astype(bool)
+        for result in found:
+            # the object's cut edge differs: an object goes on outside of the turned rectangle, pixels do not
+            assert (result.masks[0].numpy() & ~shown).sum() <= 0.1 * shown.sum()
+            assert (shown & ~result.masks[0].numpy()).sum() <= 0.03 * shown.sum()

@@ -17,6 +17,7 @@ from .conftest import ROOT
 BLOCK = re.compile(r"^```(bash|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 NOT_RUN = ("make ", "source ", "pip ")  # they would install the project
 TINY_MODEL = ["model.backbone.backbone.depth=1", "model.backbone.backbone.embed_dim=32"]
+SMALL_CROPS = "data.crop_size=[64,64]"
 NO_WORKERS = ["dataloader.train.num_workers=0", "dataloader.test.num_workers=0"]
 SMALLER: dict[str, list[str]] = {
     "make_scenes": ["--train", "8", "--val", "4", "--size", "64", "--videos", "0"],
@@ -34,6 +35,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     made = write_scenes(tmp_path / "made", train=10, val=2, size=64, videos=0)
     made.train_images.rename(made.root / "images")
     made.train_json.rename(made.root / "instances.json")
+    made.train_depth.rename(made.root / "depth")
+    made.train_sem_seg.rename(made.root / "masks")
+    made.sem_seg_classes.rename(made.root / "classes.json")
     made.val_images.rename(tmp_path / "NEW_IMAGES")
     made.root.rename(tmp_path / "DATA")
     shutil.copy(next((tmp_path / "NEW_IMAGES").iterdir()), tmp_path / "photo.jpg")
@@ -50,8 +54,12 @@ def run_commands(text: str, run_tool: Callable[..., int]) -> int:
         assert Path(program).name == "python", line
         name = Path(script).stem
         assert (ROOT / script).is_file(), line
-        small = ["data.image_size=64"] if any(argument.startswith("data.json=") for argument in arguments) else []
-        assert run_tool(name, *arguments, *small, *SMALLER.get(name, [])) == 0, line
+        smaller = SMALLER.get(name, [])
+        if any(argument.startswith("data.json=") for argument in arguments):
+            smaller = ["data.image_size=64", *smaller]
+        if any(argument.startswith(("data.depths=", "data.masks=")) for argument in arguments):
+            smaller = [SMALL_CROPS, *(s for s in smaller if s not in TINY_MODEL)]  # which is small already
+        assert run_tool(name, *arguments, *smaller) == 0, line
         if "--output" in arguments:
             assert Path(arguments[arguments.index("--output") + 1]).exists(), line
         count += 1
@@ -64,7 +72,7 @@ def run_commands(text: str, run_tool: Callable[..., int]) -> int:
     [
         ("README.md", 3, 1),
         ("docs/getting_started.md", 8, 2),
-        ("docs/own_data.md", 5, 0),
+        ("docs/own_data.md", 9, 0),
         ("docs/coming_from_detectron2.md", 1, 1),
     ],
 )

@@ -45,3 +45,9 @@ def test_colours_of_objects():
     objects = Instances((40, 50), torch.tensor([[1.0, 1, 20, 20], [25, 1, 45, 20]]), torch.tensor([0, 0]))
     shown = [draw_sample(sample(instances=objects), ["x"], color_by=c)[0] for c in ("class", "instance")]
     assert not np.array_equal(*shown)
+
+
+def test_semantic_classes_are_named():
+    labels = sample(sem_seg=torch.zeros(40, 50, dtype=torch.int64))
+    named, numbered = draw_sample(labels, ["a long name"])[1], draw_sample(labels)[1]
+    assert named.shape[1] > numbered.shape[1]
