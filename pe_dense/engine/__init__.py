@@ -15,18 +15,21 @@ from pe_dense.engine.replay import NonFiniteLossError, load_replay
 from pe_dense.engine.run import evaluate, train
 from pe_dense.engine.run_directory import RunDirectoryError
 from pe_dense.engine.run_log import read_metrics, setup_logging
-from pe_dense.engine.schedules import CosineSchedule, MultiStepSchedule
+from pe_dense.engine.schedules import Beta1Cycle, CosineSchedule, MultiStepSchedule, OneCycleSchedule, PolySchedule
 from pe_dense.engine.settings import TrainSettings
 
 __all__ = [
     "SGD",
     "AdamW",
+    "Beta1Cycle",
     "Checkpoint",
     "CheckpointError",
     "CosineSchedule",
     "Hook",
     "MultiStepSchedule",
     "NonFiniteLossError",
+    "OneCycleSchedule",
+    "PolySchedule",
     "RunDirectoryError",
     "RunInterrupted",
     "TrainSettings",
