@@ -17,7 +17,7 @@ from typing import Any
 
 from pe_dense import data, engine, evaluation
 from pe_dense.config import load_config
-from pe_dense.modeling import backbone, detection
+from pe_dense.modeling import backbone, depth, detection
 
 DOCS = Path(__file__).resolve().parent
 PAGE = DOCS / "settings.md"
@@ -34,7 +34,9 @@ This page is written from the code's docstrings by `python docs/write_settings.p
 SECTIONS: dict[str, Sequence[Target]] = {
     "train": [engine.TrainSettings],
     "optimizer": [engine.AdamW, engine.SGD],
-    "lr_schedule": [engine.MultiStepSchedule, engine.CosineSchedule],
+    "lr_schedule": [
+        engine.MultiStepSchedule, engine.CosineSchedule, engine.PolySchedule, engine.OneCycleSchedule,
+    ],
     "dataloader.train": [data.build_train_loader],
     "dataloader.test": [data.build_test_loader],
     "dataloader.*.dataset": [
@@ -47,8 +49,10 @@ SECTIONS: dict[str, Sequence[Target]] = {
         data.PhotometricDistortion,
     ],
     "evaluator": [evaluation.CocoEvaluator, evaluation.DepthEvaluator, evaluation.SemSegEvaluator],
-    "model": [detection.build_mask_rcnn, detection.build_cascade_mask_rcnn],
-    "model.backbone": [backbone.FeaturePyramid],
+    "model": [
+        detection.build_mask_rcnn, detection.build_cascade_mask_rcnn, depth.build_linear_depth, depth.build_dpt_depth,
+    ],
+    "model.backbone": [backbone.FeaturePyramid, backbone.EncoderFeatures],
     "model.backbone.backbone": [backbone.pe_spatial_b16_512, backbone.PerceptionEncoder],
 }  # fmt: skip
 OWN_DATA = {"json": "json_file", "images": "image_root"}  # the other keys have the name of their argument
