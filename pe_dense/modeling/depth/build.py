@@ -8,7 +8,7 @@ from torch import nn
 
 from pe_dense.layers.batch_norm import BatchNormKind
 from pe_dense.modeling.backbone.features import EncoderFeatures
-from pe_dense.modeling.depth.decode import BinSpacing, BinWeights, DepthBins, DepthDecoder, DepthRegression
+from pe_dense.modeling.depth.decode import BinNormalization, BinSpacing, DepthBins, DepthDecoder, DepthRegression
 from pe_dense.modeling.depth.dpt_head import DPTHead, Readout
 from pe_dense.modeling.depth.estimator import DepthEstimator, DepthOutput
 from pe_dense.modeling.depth.linear_head import LinearDepthHead
@@ -22,7 +22,7 @@ def build_linear_depth(
     max_depth: float = 10.0,
     bins: int = 256,
     spacing: BinSpacing = "uniform",
-    weights: BinWeights = "linear",
+    normalization: BinNormalization = "linear",
     use_cls: bool = True,
     upsample: int = 4,
     norm: BatchNormKind | None = None,
@@ -37,12 +37,12 @@ def build_linear_depth(
         backbone: the layers; several are laid over each other.
         min_depth: metres.
         max_depth: metres (NYU: 10, KITTI: 80).
-        bins, spacing, weights: see :class:`DepthBins`.
+        bins, spacing, normalization: see :class:`DepthBins`.
         use_cls, upsample, norm: see :class:`LinearDepthHead`.
         losses: by name; ``None`` takes :class:`SigLoss` with 100 calls of warm-up as ``loss_sig``.
         flip_test, pixel_mean, pixel_std: see :class:`DepthEstimator`.
     """
-    decoder = DepthBins(min_depth, max_depth, bins, spacing, weights)
+    decoder = DepthBins(min_depth, max_depth, bins, spacing, normalization)
     head = LinearDepthHead(backbone.embed_dim * len(backbone.layers), decoder, use_cls, upsample, norm)
     losses = {"loss_sig": SigLoss(warmup_calls=100)} if losses is None else losses
     return DepthEstimator(backbone, head, losses, min_depth, max_depth, "metric", flip_test, pixel_mean, pixel_std)
@@ -54,7 +54,7 @@ def build_dpt_depth(
     max_depth: float = 10.0,
     bins: int | None = None,
     spacing: BinSpacing = "uniform",
-    weights: BinWeights = "linear",
+    normalization: BinNormalization = "linear",
     channels: int | None = None,
     widths: Sequence[int] | None = None,
     readout: Readout = "project",
@@ -71,7 +71,7 @@ def build_dpt_depth(
         min_depth: metres.
         max_depth: metres (NYU: 10, KITTI: 80).
         bins: ``None`` regresses depth, DINOv2's choice; a number predicts bins.
-        spacing, weights: see :class:`DepthBins`.
+        spacing, normalization: see :class:`DepthBins`.
         channels, widths, readout: see :class:`DPTHead`.
         output, flip_test, pixel_mean, pixel_std: see :class:`DepthEstimator`.
         losses: by name; ``None`` takes :class:`SigLoss` with 100 calls of warm-up as ``loss_sig``, for relative output
@@ -85,7 +85,7 @@ def build_dpt_depth(
         raise ValueError(f'bins={bins} are depths in metres, output is "{output}": set bins to null')
     decoder: DepthDecoder = DepthRegression(min_depth if metric else 0.0)
     if bins is not None:
-        decoder = DepthBins(min_depth, max_depth, bins, spacing, weights)
+        decoder = DepthBins(min_depth, max_depth, bins, spacing, normalization)
     head = DPTHead(backbone.embed_dim, decoder, channels, widths, readout)
     if losses is None:
         losses = {"loss_sig": SigLoss(warmup_calls=100)} if metric else {"loss_ssi": ScaleShiftInvariantLoss()}

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 BinSpacing = Literal["uniform", "log"]
-BinWeights = Literal["linear", "softmax", "sigmoid"]
+BinNormalization = Literal["linear", "softmax", "sigmoid"]
 
 
 class DepthBins(nn.Module):
@@ -24,15 +24,15 @@ class DepthBins(nn.Module):
         max_depth: metres.
         bins: K, how many depths.
         spacing: "uniform", or "log": equal ratios.
-        weights: how logits become weights before they are divided by their sum: "linear": ``relu(z) + 0.1``,
-            "softmax" or "sigmoid".
+        normalization: how logits become weights of sum 1: "softmax", or divided by their sum, "linear"
+            (``relu(z) + 0.1``) or "sigmoid".
 
     Attributes:
         channels: K, the logits that :meth:`forward` takes.
         start: what the bias of the layer before starts at.
 
     Raises:
-        ValueError: for an empty range, fewer than two bins, or an unknown spacing or weights.
+        ValueError: for an empty range, fewer than two bins, or an unknown spacing or normalization.
     """
 
     start = 0.0
@@ -43,7 +43,7 @@ class DepthBins(nn.Module):
         max_depth: float = 10.0,
         bins: int = 256,
         spacing: BinSpacing = "uniform",
-        weights: BinWeights = "linear",
+        normalization: BinNormalization = "linear",
     ) -> None:
         super().__init__()
         if not 0 < min_depth < max_depth or bins < 2:
@@ -52,10 +52,10 @@ class DepthBins(nn.Module):
             )
         if spacing not in ("uniform", "log"):
             raise ValueError(f'spacing "{spacing}" is unknown: choose uniform or log')
-        if weights not in ("linear", "softmax", "sigmoid"):
-            raise ValueError(f'weights "{weights}" is unknown: choose linear, softmax or sigmoid')
+        if normalization not in ("linear", "softmax", "sigmoid"):
+            raise ValueError(f'normalization "{normalization}" is unknown: choose linear, softmax or sigmoid')
         self.min_depth, self.max_depth, self.channels = min_depth, max_depth, bins
-        self.spacing, self.weights = spacing, weights
+        self.spacing, self.normalization = spacing, normalization
 
     def depths(self, device: torch.device | None = None) -> Tensor:
         """The K depths in metres, ascending."""
@@ -69,13 +69,13 @@ class DepthBins(nn.Module):
         depths = self.depths(logits.device)
         with torch.autocast(logits.device.type, enabled=False):  # a sum over 256 depths needs float32
             logits = logits.float()
-            if self.weights == "softmax":
+            if self.normalization == "softmax":
                 return torch.einsum("bkhw,k->bhw", logits.softmax(dim=1), depths)[:, None]
-            parts = logits.relu() if self.weights == "linear" else logits.sigmoid()
+            parts = logits.relu() if self.normalization == "linear" else logits.sigmoid()
             # weighted sum and sum of weights in one product
             sums = torch.einsum("bkhw,kc->bchw", parts, torch.stack([depths, torch.ones_like(depths)], dim=1))
             weighted, total = sums[:, :1], sums[:, 1:]
-            if self.weights == "linear":
+            if self.normalization == "linear":
                 weighted, total = weighted + 0.1 * depths.sum(), total + 0.1 * self.channels
             return weighted / total
 

@@ -87,8 +87,8 @@ class DPTHead(nn.Module):
         for i in (2, 1):
             x = self.fusions[i](x, maps[i], sizes[i - 1])
         x = self.fusions[0](x, maps[0], [2 * side for side in sizes[0]])
-        x = self.narrow(self.project(x).relu())
-        x = self.refine(_enlarged(x, [2 * int(side) for side in x.shape[-2:]])).relu()
+        x = self.narrow(self.project(x).relu_())
+        x = self.refine(_enlarged(x, [2 * int(side) for side in x.shape[-2:]])).relu_()
         depth: Tensor = self.decoder(self.predictor(x))
         return depth
 
@@ -158,7 +158,7 @@ class ResidualUnit(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """B x channels x h x w to the same shape."""
-        return x + self.conv2(self.conv1(x.relu()).relu())
+        return x + self.conv2(self.conv1(x.relu()).relu_())
 
 
 def _enlarged(x: Tensor, size: Sequence[int]) -> Tensor:

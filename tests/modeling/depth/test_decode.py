@@ -11,12 +11,12 @@ from pe_dense.modeling.depth import DepthBins, DepthRegression
 
 CASES = [
     ("nyu_linear", 10.0, {}),
-    ("nyu_softmax", 10.0, {"weights": "softmax"}),
-    ("nyu_sigmoid", 10.0, {"weights": "sigmoid"}),
+    ("nyu_softmax", 10.0, {"normalization": "softmax"}),
+    ("nyu_sigmoid", 10.0, {"normalization": "sigmoid"}),
     ("nyu_log_linear", 10.0, {"spacing": "log"}),
     ("kitti_linear", 80.0, {}),
-    ("kitti_softmax", 80.0, {"weights": "softmax"}),
-    ("kitti_sigmoid", 80.0, {"weights": "sigmoid"}),
+    ("kitti_softmax", 80.0, {"normalization": "softmax"}),
+    ("kitti_sigmoid", 80.0, {"normalization": "sigmoid"}),
     ("kitti_log_linear", 80.0, {"spacing": "log"}),
 ]
 
@@ -48,10 +48,10 @@ def test_log_spacing_has_equal_ratios_between_the_ends() -> None:
     assert depths.tolist() == pytest.approx([0.1, 1, 10, 100], rel=1e-5)
 
 
-@pytest.mark.parametrize("weights", ["linear", "softmax", "sigmoid"])
-def test_depth_is_float32_under_autocast(weights: str) -> None:
+@pytest.mark.parametrize("normalization", ["linear", "softmax", "sigmoid"])
+def test_depth_is_float32_under_autocast(normalization: str) -> None:
     logits = torch.randn(1, 256, 4, 4)
-    decoder = DepthBins(weights=weights)
+    decoder = DepthBins(normalization=normalization)
     with torch.autocast("cpu", torch.bfloat16):
         inside = decoder(logits)
     assert torch.equal(inside, decoder(logits))
@@ -65,7 +65,7 @@ def test_depth_is_float32_under_autocast(weights: str) -> None:
         ({"min_depth": 5.0, "max_depth": 5.0}, "max_depth 5.0"),
         ({"bins": 1}, "bins 1"),
         ({"spacing": "sid"}, 'spacing "sid" is unknown'),
-        ({"weights": "relu"}, 'weights "relu" is unknown'),
+        ({"normalization": "relu"}, 'normalization "relu" is unknown'),
     ],
 )
 def test_bad_bins(options: dict, message: str) -> None:

@@ -16,7 +16,7 @@ from pe_dense.modeling.depth import DepthBins, DepthEstimator, GradientLogLoss, 
 KINDS = [
     ("linear", {}),
     ("linear", {"layers": [0, 1, 2, 3], "norm": "sync_bn", "spacing": "log"}),
-    ("linear", {"cls": False, "use_cls": False, "upsample": 1, "weights": "softmax"}),
+    ("linear", {"cls": False, "use_cls": False, "upsample": 1, "normalization": "softmax"}),
     ("dpt", {}),
     ("dpt", {"layers": [0, 1, 2, 3], "readout": "ignore", "bins": 16}),
     ("dpt", {"output": "relative_disparity"}),
