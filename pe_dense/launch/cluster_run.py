@@ -33,6 +33,8 @@ logger = logging.getLogger(__name__)
 
 LOST_PEERS = 75
 """Exit code of a process that only failed because another one did; the job's script requeues then."""
+EARLY_ENDS = "early_ends.txt"
+"""After the job's id, a file beside its logs: the exit statuses of starts that ended before all processes had met."""
 
 _LEAVE_SECONDS = 60.0
 _SETTLE_SECONDS = 5.0
@@ -138,6 +140,7 @@ class ClusterRun(submitit.helpers.Checkpointable):
             self._files.acquire(self._job.cluster, self._job.job_id)
         except JobFileError as error:
             return str(error)
+        (self._job.paths.folder / f"{self._job.job_id}_{EARLY_ENDS}").unlink(missing_ok=True)
         reason = begin(self._files, self._job.job_id, self._place.hosts, self._place.world_size)
         if reason:
             self._end("failed", reason)

@@ -10,7 +10,8 @@ from typing import Any
 
 import submitit
 
-from pe_dense.launch.cluster_run import LOST_PEERS
+from pe_dense.launch.attempts import MAX_DEATHS, MAX_STARTS
+from pe_dense.launch.cluster_run import EARLY_ENDS, LOST_PEERS
 from pe_dense.launch.options import JobOptions
 
 ENDLESS = 10**6
@@ -84,15 +85,26 @@ def _environment_lines(options: JobOptions, snapshot: Path) -> list[str]:
 
 
 def _requeue_lines(logs: Path) -> list[str]:
-    """After srun: a job of which a process was killed or crashed comes back; one with an error of Python does not."""
+    """After srun: a job of which a process was killed or crashed comes back; one with an error of Python does not, nor
+    one that never gets as far as counting its starts itself.
+    """
     job = "${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}${SLURM_ARRAY_TASK_ID:+_$SLURM_ARRAY_TASK_ID}"
+    files = f"{shlex.quote(str(logs))}/{job}"
     return [
         "status=$?",
         "case $status in",
         f"  {LOST_PEERS}|13[4-9]|140)",
-        f"    if ! ls {shlex.quote(str(logs))}/{job}_*_result.pkl >/dev/null 2>&1; then",
-        '      echo "a process was ended (exit status $status): the job is requeued" >&2',
-        "      scontrol requeue $SLURM_JOB_ID",
+        f"    if ! ls {files}_*_result.pkl >/dev/null 2>&1; then",
+        f"      early={files}_{EARLY_ENDS}",
+        '      echo $status >>"$early"',
+        # 140: by the signal of a pre-emption or time limit, which came too early
+        f'      if [ $(grep -vc 140 "$early") -gt {MAX_DEATHS} ] || [ $(wc -l <"$early") -gt {MAX_STARTS} ]; then',
+        '        echo "error: the job ends again and again (exit status $status) before its processes have met:'
+        ' it is given up" >&2',
+        "      else",
+        '        echo "a process was ended (exit status $status): the job is requeued" >&2',
+        "        scontrol requeue $SLURM_JOB_ID",
+        "      fi",
         "    fi;;",
         "esac",
         "exit $status",

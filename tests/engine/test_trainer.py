@@ -181,7 +181,7 @@ def test_signal_to_one_process_stops_all(start_training: Start, tmp_path: Path) 
 
 def check_saved_at_signal(process: subprocess.Popen[str], out: Path, number: signal.Signals, processes: int) -> str:
     """Exit code, one checkpoint of all processes, nobody left; what the program printed."""
-    output = process.communicate(timeout=60)[0]
+    output = process.communicate(timeout=240)[0]
     assert process.returncode == 128 + number, output
     assert f"{number.name} received: finishing this step" in output
     assert "continue with --resume" in output

@@ -2,14 +2,18 @@
 
 import pickle
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch.distributed as dist
 
-from pe_dense.launch.cluster_run import LOST_PEERS, ClusterRun, is_consequence
+from pe_dense.launch.attempts import MAX_DEATHS, MAX_STARTS
+from pe_dense.launch.cluster_run import EARLY_ENDS, LOST_PEERS, ClusterRun, is_consequence
 from pe_dense.launch.options import JobOptions
 from pe_dense.launch.sbatch import sbatch_parameters
+
+Script = Callable[[int], tuple[int, bool]]
 
 
 def test_a_job_that_is_requeued_runs_the_same_again(tmp_path: Path) -> None:
@@ -48,17 +52,36 @@ def test_errors_that_only_follow_from_another(error: Exception, consequence: boo
         (255, False, False),  # has requeued itself
     ],
 )
-def test_which_jobs_come_back(tmp_path: Path, status: int, result: bool, requeued: bool) -> None:
-    (tmp_path / "logs").mkdir()
-    (tmp_path / "scontrol").write_text(f"#!/bin/sh\necho $* >{tmp_path}/asked\n")
-    (tmp_path / "scontrol").chmod(0o755)
+def test_which_jobs_come_back(script: Script, tmp_path: Path, status: int, result: bool, requeued: bool) -> None:
     if result:
         (tmp_path / "logs" / "7_3_result.pkl").touch()
     (tmp_path / "logs" / "77_0_result.pkl").touch()  # of another job
-    script = "\n".join([f"(exit {status})", *sbatch_parameters(JobOptions(), tmp_path)["teardown"]])
-    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "SLURM_JOB_ID": "7"}
-    done = subprocess.run(["bash", "-c", script], env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == status
-    assert (tmp_path / "asked").exists() is requeued
-    if requeued:
-        assert (tmp_path / "asked").read_text() == "requeue 7\n"
+    assert script(status) == (status, requeued)
+
+
+@pytest.mark.parametrize(("status", "times"), [(139, MAX_DEATHS), (140, MAX_STARTS)])
+def test_a_job_that_never_gets_started(script: Script, tmp_path: Path, status: int, times: int) -> None:
+    for _ in range(times):
+        assert script(status) == (status, True)
+    assert script(status) == (status, False)
+    (tmp_path / "logs" / f"7_{EARLY_ENDS}").unlink()  # as a start does in which all meet
+    assert script(status) == (status, True)
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Script:
+    """Runs the end of the job's script after srun's exit status: its own, and whether it asked for a requeue."""
+    (tmp_path / "logs").mkdir()
+    asked = tmp_path / "asked"
+    (tmp_path / "scontrol").write_text(f"#!/bin/sh\necho $* >{asked}\n")
+    (tmp_path / "scontrol").chmod(0o755)
+
+    def run(status: int) -> tuple[int, bool]:
+        asked.unlink(missing_ok=True)
+        lines = [f"(exit {status})", *sbatch_parameters(JobOptions(), tmp_path)["teardown"]]
+        environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "SLURM_JOB_ID": "7"}
+        done = subprocess.run(["bash", "-c", "\n".join(lines)], env=environment, capture_output=True, check=False)
+        assert not asked.exists() or asked.read_text() == "requeue 7\n"
+        return done.returncode, asked.exists()
+
+    return run

@@ -102,6 +102,9 @@ def test_states(
 def test_nothing_known(files: JobFiles, monkeypatch: pytest.MonkeyPatch) -> None:
     in_queue(monkeypatch, None)
     assert read_status(files.run_dir).state == "UNKNOWN"
+    monkeypatch.undo()
+    monkeypatch.setenv("PATH", "/nowhere")  # neither squeue nor sacct
+    assert read_status(files.run_dir).state == "UNKNOWN"
     with pytest.raises(JobFileError, match="no job was submitted with"):
         read_status(files.run_dir.parent)
 

@@ -50,13 +50,15 @@ def test_a_job_that_the_controller_has_forgotten(command: Command) -> None:
     assert not is_alive("slurm", "9")
 
 
-def test_no_accounting(command: Command) -> None:
+def test_no_accounting(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     command("sacct", "echo Slurm accounting storage is disabled >&2; exit 1")
     assert accounting_entry("7") is None
     command("sacct", "printf 'REQUEUED|n1|1:00\\nCANCELLED by 0|n2|2:00\\n'")
     entry = accounting_entry("7")
     assert entry is not None
     assert (entry.state, entry.nodes) == ("CANCELLED", "n2")
+    monkeypatch.setenv("PATH", "/nowhere")  # no sacct at all
+    assert accounting_entry("7") is None
 
 
 def test_messages(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:

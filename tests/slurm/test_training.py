@@ -21,6 +21,7 @@ from trainings import ROOT, STEPS, Start, Training, slurm
 import pe_dense
 from pe_dense.engine.heartbeat import read_heartbeats
 from pe_dense.engine.sharded import MARKER, list_checkpoints, step_of
+from pe_dense.launch.attempts import MAX_DEATHS
 from pe_dense.launch.job_files import JobFileError, JobFiles
 from pe_dense.launch.options import JobOptions
 from pe_dense.launch.run_log_tail import tail
@@ -90,7 +91,7 @@ def test_signal_requeues_and_continues_bit_for_bit(undisturbed: Training, start:
 
 
 def test_time_limit_and_an_unfinished_checkpoint(start: Start) -> None:
-    training = start(nodes=1, tasks_per_node=2, timeout_min=2, signal_delay_s=25)  # SLURM signals up to a minute early
+    training = start(nodes=1, tasks_per_node=2, timeout_min=3, signal_delay_s=25)  # SLURM signals up to a minute early
     training.wait(lambda: training.attempts[:1] != [] and training.attempts[0].ended is not None, "the time limit")
     newest = list_checkpoints(training.run_dir / "checkpoints")[-1]
     assert step_of(newest) > 4
@@ -196,6 +197,15 @@ def test_interface_that_the_nodes_do_not_have(start: Start) -> None:
     assert any(
         re.search(r"n[12] has no network interface 'ib9' \(it has .*eth0.*set network_interface", t) for t in logs
     )
+
+
+def test_crash_before_the_processes_meet(start: Start, tmp_path: Path) -> None:
+    python = tmp_path / "python.sh"
+    python.write_text("kill -SEGV $$\n")
+    training = start(nodes=1, python=f"bash {python}")
+    assert training.wait_for_end() == "FAILED"
+    assert training.log.count("the job is requeued") == MAX_DEATHS
+    assert "before its processes have met: it is given up" in training.log
 
 
 def test_code_that_is_gone_when_the_job_starts(start: Start) -> None:

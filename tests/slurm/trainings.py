@@ -64,7 +64,7 @@ class Training:
         self.wait(lambda: self.state in ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "PREEMPTED"), "the job's end")
         return self.state
 
-    def wait(self, condition: Callable[[], bool], what: str, seconds: float = 300) -> None:
+    def wait(self, condition: Callable[[], bool], what: str, seconds: float = 500) -> None:
         end = time.monotonic() + seconds
         while not condition():
             if time.monotonic() > end:
