@@ -18,6 +18,7 @@ from pe_dense.modeling.backbone.builders import (
     pe_spatial_t16_512,
 )
 from pe_dense.modeling.backbone.dense_model import DenseModel
+from pe_dense.modeling.backbone.encoder_shape import EncoderShape
 from pe_dense.modeling.backbone.features import EncoderFeatures, LayerFeatures
 from pe_dense.modeling.backbone.pyramid import FeaturePyramid
 from pe_dense.modeling.backbone.vit import PerceptionEncoder
@@ -27,6 +28,7 @@ __all__ = [
     "SIZES",
     "DenseModel",
     "EncoderFeatures",
+    "EncoderShape",
     "FeaturePyramid",
     "LayerFeatures",
     "PerceptionEncoder",

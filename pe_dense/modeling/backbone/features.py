@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
+from pe_dense.modeling.backbone.encoder_shape import EncoderShape
 from pe_dense.modeling.backbone.vit import PerceptionEncoder
 
 
@@ -26,7 +27,8 @@ class EncoderFeatures(nn.Module):
     """The encoder's layers as they are. Parts that the chosen layers do not need do not train.
 
     Args:
-        backbone: the encoder.
+        backbone: the encoder; or its shape, if it is shared with other necks and :meth:`from_layers` is all that is
+            called.
         layers: 0-based blocks, negative ones count from the last; ``None`` is the last block.
         norm: apply the encoder's final norm to the maps and class tokens (Core towers have one).
         trainable_blocks: ``None`` trains the whole encoder, 0 freezes it, n trains its last n blocks.
@@ -42,7 +44,7 @@ class EncoderFeatures(nn.Module):
 
     def __init__(
         self,
-        backbone: PerceptionEncoder,
+        backbone: PerceptionEncoder | EncoderShape,
         layers: Sequence[int] | None = None,
         norm: bool = False,
         trainable_blocks: int | None = None,
@@ -79,7 +81,9 @@ class EncoderFeatures(nn.Module):
         Returns:
             One entry per layer, in the order of :attr:`layers`.
         """
-        return self.from_layers(self.backbone.forward_intermediates_with_cls(images, self.layers, norm=self.norm))
+        return self.from_layers(
+            running(self.backbone).forward_intermediates_with_cls(images, self.layers, norm=self.norm)
+        )
 
     def from_layers(self, layers: Sequence[tuple[Tensor, Tensor | None]]) -> list[LayerFeatures]:
         """As :meth:`forward`, from the encoder's output for :attr:`layers`."""
@@ -87,7 +91,7 @@ class EncoderFeatures(nn.Module):
 
 
 def prepare_encoder(
-    encoder: PerceptionEncoder, layers: Sequence[int], norm: bool, trainable_blocks: int | None
+    encoder: PerceptionEncoder | EncoderShape, layers: Sequence[int], norm: bool, trainable_blocks: int | None
 ) -> None:
     """Freeze what is asked for, and what the maps of ``layers`` do not pass through: that gets no gradient, which
     several processes would wait for.
@@ -105,11 +109,24 @@ def prepare_encoder(
         raise ValueError("norm=True, but this encoder has no final norm; build a PE-Core tower with ln_post=True")
     if trainable_blocks is not None:
         encoder.freeze(trainable_blocks)
+    if isinstance(encoder, EncoderShape):
+        return  # other necks may need what this one does not
     last = max(i % encoder.depth for i in layers)
     unused = [*encoder.blocks[last + 1 :], encoder.attn_pool, encoder.proj, None if norm else encoder.ln_post]
     for part in unused:
         if part is not None:
             part.requires_grad_(False)
+
+
+def running(encoder: PerceptionEncoder | EncoderShape) -> PerceptionEncoder:
+    """The encoder of a neck that is to see images.
+
+    Raises:
+        RuntimeError: if the neck was built on a shape.
+    """
+    if isinstance(encoder, EncoderShape):
+        raise RuntimeError("this neck was built on an EncoderShape: run the shared encoder and call from_layers")
+    return encoder
 
 
 def covered_size(neck: Any, features: Any) -> tuple[int, int]:

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from pe_dense.layers.conv_norm import ConvNorm
 from pe_dense.layers.layer_norm2d import LayerNorm2d
-from pe_dense.modeling.backbone.features import prepare_encoder
+from pe_dense.modeling.backbone.encoder_shape import EncoderShape
+from pe_dense.modeling.backbone.features import prepare_encoder, running
 from pe_dense.modeling.backbone.vit import PerceptionEncoder
 
 logger = logging.getLogger(__name__)
@@ -27,7 +28,8 @@ class FeaturePyramid(nn.Module):
     Parts of the encoder that the chosen layers do not need do not train.
 
     Args:
-        backbone: the encoder.
+        backbone: the encoder; or its shape, if it is shared with other necks and :meth:`from_layers` is all that is
+            called.
         out_channels: channels of every level.
         mode: ``last``: all levels from one map; ``per_level``: every level from p2 to p5 from its own layer;
             ``weighted``: all levels from a mix of normalised maps with learned softmax weights.
@@ -43,7 +45,7 @@ class FeaturePyramid(nn.Module):
 
     def __init__(
         self,
-        backbone: PerceptionEncoder,
+        backbone: PerceptionEncoder | EncoderShape,
         out_channels: int = 256,
         mode: PyramidMode = "last",
         layers: Sequence[int] | None = None,
@@ -58,9 +60,9 @@ class FeaturePyramid(nn.Module):
         self.levels = _checked_levels(levels)
         self.sources = [name for name in self.levels if name != "p6"]
         self.layers = self._layers(layers)
-        self._log()
         for name in self.sources:
             setattr(self, name, _level(name, backbone.embed_dim, out_channels))
+        self._log()
         self.mix = nn.Parameter(torch.zeros(len(self.layers))) if mode == "weighted" else None
         prepare_encoder(backbone, self.layers, norm, trainable_blocks)
 
@@ -81,7 +83,7 @@ class FeaturePyramid(nn.Module):
 
     def _log(self) -> None:
         """Which blocks are taken. Without memory the model is only the plan of another one, which has said it."""
-        if self.backbone.positional_embedding.is_meta:
+        if next(self.parameters()).is_meta:
             return
         depth = self.backbone.depth
         taken = [i % depth for i in self.layers]
@@ -111,7 +113,9 @@ class FeaturePyramid(nn.Module):
         Returns:
             Level name to B x out_channels x (H / stride) x (W / stride).
         """
-        return self.from_layers(self.backbone.forward_intermediates_with_cls(images, self.layers, norm=self.norm))
+        return self.from_layers(
+            running(self.backbone).forward_intermediates_with_cls(images, self.layers, norm=self.norm)
+        )
 
     def from_layers(self, layers: Sequence[tuple[Tensor, Tensor | None]]) -> dict[str, Tensor]:
         """As :meth:`forward`, from the encoder's output for :attr:`layers` (class tokens are not used)."""
