@@ -27,6 +27,7 @@ ALLOWED = {
         "layers",
         "modeling",
         "modeling/backbone",
+        "modeling/depth",  # whose depth has a unit, or not
         "data",
         "evaluation",
         "engine",

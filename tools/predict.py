@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Find objects in images and videos: drawn pictures and videos, and all objects as COCO json."""
+"""Predict objects, depth and labels of images and videos: drawn pictures and videos, and the results as files."""
 
 from __future__ import annotations
 
@@ -16,13 +16,23 @@ EXAMPLES = """examples:
   python tools/predict.py --checkpoint C traffic.mkv --output predictions --every 5
   python tools/predict.py --checkpoint C photos --output predictions --no-draw \\
       dataloader.test.transforms.0.short_edge_length=1024
+  python tools/predict.py --checkpoint output/depth photos --output P --depth-format npy --depth-range 0 20
+  python tools/predict.py --checkpoint output/depth photos --output P --point-clouds --field-of-view 62
   python tools/predict.py --config-file configs/coco/mask_rcnn_pe_spatial_b16_36ep.py --checkpoint C photos --output P
 
 output folder:
-  one picture per image and one .mp4 (MPEG-4) per video, named and arranged like the inputs, and
-  predictions.json               a COCO data set: images, annotations with their scores, categories, videos;
+  one picture per image and one .mp4 (MPEG-4) per video, named and arranged like the inputs, and, as far as the model
+  predicts it,
+  predictions.json               objects, a COCO data set: images, annotations with their scores, categories, videos;
                                  file_name is relative to info.image_root, video frame 12 is "clip.mp4#12"
   coco_instances_results.json    the same objects as a list of COCO results
+  depth/NAME.png                 16-bit: value / scale + offset is the depth in metres, or without unit if the model's
+                                 is relative; scale (1000 up to 65 m, else 256) and offset (0 if metres) are in
+                                 depth/predictions.json; or depth/NAME.npy, float32
+  sem_seg/NAME.png               8-bit class indices; the class names are in sem_seg/predictions.json
+  point_clouds/NAME.ply          of images, with --point-clouds
+Frame 12 of clip.mp4 is clip.mp4/000012.png. tools/evaluate_results.py and visualize_dense.py take the folders depth and
+sem_seg as --results; as data, depth in metres and labels are what DepthList (with that scale) and SemSegFolder read.
 Files that cannot be read are skipped and counted; after Ctrl-C what is finished is kept. The exit status is 0, 2 after
 an error or if no input could be read, 130 after Ctrl-C.
 """
@@ -58,16 +68,27 @@ def make_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument("--device", default="auto", metavar="D", help='"auto" (default), "cpu", "cuda" or "cuda:N"')
     parser.add_argument("--batch-size", type=int, default=1, metavar="N", help="images in one pass (default: 1)")
-    parser.add_argument("--no-draw", action="store_true", help="write the json files only")
+    parser.add_argument("--no-draw", action="store_true", help="write the results only")
     parser.add_argument(
         "--color-by", choices=("class", "instance"), default="class",
-        help="one colour per class or per object (default: class)",
+        help="one colour per class or per object, of objects (default: class)",
     )  # fmt: skip
     parser.add_argument("--format", choices=("png", "jpg"), default="png", help="of the pictures (default: png)")
     parser.add_argument(
         "--every", type=int, default=1, metavar="N",
         help="predict every N-th frame of a video; the drawn one has fps / N, so the same duration (default: 1)",
     )  # fmt: skip
+    parser.add_argument("--depth-format", choices=("png", "npy"), default="png", help="of depth maps (default: png)")
+    parser.add_argument(
+        "--depth-range", type=float, nargs=2, metavar=("NEAR", "FAR"),
+        help="metres at the ends of the depth's colours (default: those of each picture; in a video it moves slowly)",
+    )  # fmt: skip
+    parser.add_argument("--point-clouds", action="store_true", help="also write the depth of images as coloured .ply")
+    camera = parser.add_mutually_exclusive_group()
+    camera.add_argument("--field-of-view", type=float, metavar="DEGREES", help="horizontal, for point clouds")
+    camera.add_argument(
+        "--intrinsics", type=float, nargs=4, metavar=("FX", "FY", "CX", "CY"), help="in pixels, for point clouds"
+    )
     return parser
 
 
@@ -84,6 +105,8 @@ def parse() -> argparse.Namespace:
     args.inputs = [text for text in args.inputs if not is_override(text)]
     if args.checkpoint is None and args.config_file is None:
         parser.error("give --checkpoint, --config-file, or both")
+    if args.point_clouds != (args.field_of_view is not None or args.intrinsics is not None):
+        parser.error("--point-clouds and --field-of-view or --intrinsics belong together")
     if not args.inputs:
         parser.error("give at least one image, video, folder or pattern")
     return args
@@ -94,6 +117,7 @@ def predict(args: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C, with everything written
     from pe_dense.engine import setup_logging
     from pe_dense.prediction import load_predictor, predict_files
+    from pe_dense.visualization import Intrinsics
 
     setup_logging()
     predictor = load_predictor(
@@ -108,11 +132,14 @@ def predict(args: argparse.Namespace) -> int:
         every=args.every,
         batch_size=args.batch_size,
         color_by=args.color_by,
+        depth_format=args.depth_format,
+        depth_range=None if args.depth_range is None else (args.depth_range[0], args.depth_range[1]),
+        camera=args.field_of_view if args.intrinsics is None else Intrinsics(*args.intrinsics),
     )
     if not report.images and not report.frames:
         sys.stderr.write(f"error: none of the {len(report.skipped)} inputs could be read\n")
         return 2
-    sys.stdout.write(f"{report.json_file}\n")
+    sys.stdout.write("".join(f"{path}\n" for path in report.json_files))
     return 0
 
 

@@ -61,7 +61,7 @@ def draw(args: argparse.Namespace) -> int:
 
     evaluator = load_dense_evaluator(args.config_file, args.overrides)
     results = DenseResults(args.results)
-    results.check_data(evaluator.dataset)
+    results.match_data(evaluator.dataset)
     written = visualize_dense(
         evaluator.dataset,
         results.image_ids,

@@ -1,84 +1,22 @@
-"""Predicted depth and labels as PNG files, with an index that says what they mean."""
+"""Reading and scoring predicted depth and labels that were saved."""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import cv2
 import numpy as np
-import orjson
 import torch
 
 from pe_dense.config import instantiate, load_config
 from pe_dense.evaluation.dense import DenseData, DenseEvaluator
+from pe_dense.evaluation.dense_maps import INDEX_NAME
 from pe_dense.evaluation.json_file import read_json
 from pe_dense.structures.wording import counted
-
-INDEX_NAME = "predictions.json"
-_MOST = 65535
-
-
-class DenseResultsWriter:
-    """Writes one PNG per image, named and arranged like the images.
-
-    ``predictions.json`` beside them holds ``task`` ("depth" or "sem_seg"), ``classes`` (sem_seg) and ``images``, each
-    with ``image_id``, ``file_name`` and ``file``; for depth also ``scale`` and ``offset``: a value of the 16-bit PNG
-    stands for ``value / scale + offset``, in metres unless the model's depth is relative, and 0 for what is not finite.
-    Labels are 8-bit class indices.
-
-    Args:
-        folder: is made if need be.
-        dataset: names the images.
-    """
-
-    def __init__(self, folder: Path, dataset: DenseData) -> None:
-        self.folder = folder
-        self._dataset = dataset
-        self._names = _png_names([dataset.file_name(i) for i in range(len(dataset))])
-
-    def add_depth(self, image_id: int, depth: np.ndarray, max_depth: float | None) -> dict[str, Any]:
-        """Write H x W depth and return its row of the index.
-
-        Args:
-            image_id: of the image.
-            depth: metres, or any unit.
-            max_depth: metres; the scale then is the customary 1000 units per metre, or 256 if that does not reach
-                ``max_depth``. None for relative depth, whose range is spread over the 16 bits.
-
-        Raises:
-            OSError: if the file cannot be written.
-        """
-        finite = np.isfinite(depth)
-        if max_depth is not None:
-            scale, offset = (1000.0 if 1000 * max_depth <= _MOST else 256.0), 0.0
-        else:
-            low, high = (float(depth[finite].min()), float(depth[finite].max())) if finite.any() else (0.0, 1.0)
-            scale = (_MOST - 1) / max(high - low, 1e-12)
-            offset = low - 1 / scale
-        units = np.clip(np.round((np.where(finite, depth, 0.0) - offset) * scale), 1, _MOST).astype(np.uint16)
-        units[~finite] = 0
-        return {**self._write(image_id, units), "scale": scale, "offset": offset}
-
-    def add_labels(self, image_id: int, labels: np.ndarray) -> dict[str, Any]:
-        """Write H x W class indices and return the row of the index."""
-        return self._write(image_id, labels.astype(np.uint8))
-
-    def finish(self, task: str, rows: Sequence[Mapping[str, Any]], **facts: Any) -> None:
-        """Write the index (in one process, when all have written their images)."""
-        partial = self.folder / f".{INDEX_NAME}.partial"
-        self.folder.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(orjson.dumps({"task": task, **facts, "images": list(rows)}, option=orjson.OPT_INDENT_2))
-        os.replace(partial, self.folder / INDEX_NAME)
-
-    def _write(self, image_id: int, values: np.ndarray) -> dict[str, Any]:
-        path = self.folder / self._names[image_id]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(cv2.imencode(".png", values, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes())
-        return {"image_id": image_id, "file_name": self._dataset.file_name(image_id), "file": self._names[image_id]}
 
 
 class DenseResults:
@@ -104,19 +42,26 @@ class DenseResults:
             )
         self.task: str = content["task"]
         self.classes: list[str] | None = content.get("classes")
-        self._rows: dict[int, dict[str, Any]] = {int(row["image_id"]): row for row in rows}
+        self._rows: dict[int, dict[str, Any]] = {int(row["image_id"]): row for row in rows if "image_id" in row}
+        self._unnumbered = [row for row in rows if "image_id" not in row]
+        self._image_root = str(content.get("image_root", ""))
 
     @property
     def image_ids(self) -> list[int]:
-        """Of the images that were predicted, ascending."""
+        """Of the images that were predicted, ascending; see :meth:`match_data`."""
         return sorted(self._rows)
 
-    def check_data(self, dataset: DenseData) -> None:
-        """Results and data set must be about the same images.
+    def match_data(self, dataset: DenseData) -> None:
+        """Make sure that results and data set are about the same images.
+
+        Those that ``tools/predict.py`` wrote have no image ids: they get those of the data set's images of the same
+        file, or of the same name if the images lie elsewhere; other images take no part.
 
         Raises:
             ValueError: naming the first image or the classes that differ.
         """
+        if self._unnumbered:
+            self._rows = self._matched(dataset)
         for image_id, row in sorted(self._rows.items()):
             name = dataset.file_name(image_id) if 0 <= image_id < len(dataset) else "missing"
             if PurePosixPath(name).name != PurePosixPath(row["file_name"]).name:
@@ -131,6 +76,22 @@ class DenseResults:
                 f"set's ({len(classes)}); give the class list that they were predicted with"
             )
 
+    def _matched(self, dataset: DenseData) -> dict[int, dict[str, Any]]:
+        """The rows without image id by the ids of their images."""
+        paths = [os.path.abspath(dataset.file_name(i)) for i in range(len(dataset))]
+        found = [os.path.abspath(os.path.join(self._image_root, row["file_name"])) for row in self._unnumbered]
+        if not set(found) & set(paths):  # the images have moved, or were copied
+            paths, found = ([os.path.basename(path) for path in group] for group in (paths, found))
+            often = Counter(paths) | Counter(found)
+            repeated = [name for name in sorted(set(found) & set(paths)) if often[name] > 1]
+            if repeated or not set(found) & set(paths):
+                fault = f"{repeated[0]} is the name of several images" if repeated else "none of the images is"
+                raise ValueError(
+                    f"{self.path}: {fault} in the data set; predict the data set's own files to score the results"
+                )
+        ids = {path: i for i, path in enumerate(paths)}
+        return {ids[path]: row for path, row in zip(found, self._unnumbered) if path in ids}
+
     def output(self, image_id: int) -> dict[str, torch.Tensor]:
         """What the model returned for an image: ``depth`` (H x W float32, NaN where not finite) or ``sem_seg`` (int64).
 
@@ -141,6 +102,8 @@ class DenseResults:
         if row is None:
             raise ValueError(f"{self.path} has no prediction for image {image_id}")
         path = self.path.parent / row["file"]
+        if path.suffix == ".npy":
+            return {"depth": torch.from_numpy(_read_npy(path))}
         content = np.fromfile(path, dtype=np.uint8) if path.is_file() else np.zeros(0, dtype=np.uint8)
         values = cv2.imdecode(content, cv2.IMREAD_UNCHANGED) if content.size else None
         kind = np.uint16 if self.task == "depth" else np.uint8
@@ -188,7 +151,7 @@ def evaluate_dense_results(evaluator: DenseEvaluator, results: str | Path) -> di
         FileNotFoundError, ValueError: if the results are unusable or of other data.
     """
     saved = DenseResults(results)
-    saved.check_data(evaluator.dataset)
+    saved.match_data(evaluator.dataset)
     evaluator.reset()
     for image_id in saved.image_ids:
         sample = {"image_id": image_id, "file_name": evaluator.dataset.file_name(image_id)}
@@ -196,12 +159,12 @@ def evaluate_dense_results(evaluator: DenseEvaluator, results: str | Path) -> di
     return evaluator.evaluate()
 
 
-def _png_names(file_names: Sequence[str]) -> list[str]:
-    """Paths of the images below the folder that holds them all; where two would be alike, all keep their suffixes."""
-    absolute = [os.path.abspath(name) for name in file_names]
-    root = os.path.commonpath([os.path.dirname(path) for path in absolute] or [os.sep])
-    paths = [PurePosixPath(Path(path).relative_to(root).as_posix()) for path in absolute]
-    names = [path.with_suffix(".png").as_posix() for path in paths]
-    if max(Counter(name.casefold() for name in names).values(), default=1) > 1:
-        names = [f"{path.as_posix()}.png" for path in paths]
-    return names
+def _read_npy(path: Path) -> np.ndarray:
+    """H x W float32 depth."""
+    try:
+        depth: np.ndarray = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        depth = np.zeros(0)
+    if depth.ndim != 2 or depth.dtype != np.float32:
+        raise ValueError(f"prediction {path} cannot be read as H x W float32 depth; write it again")
+    return depth

@@ -11,7 +11,7 @@ import numpy as np
 import orjson
 
 from pe_dense.evaluation.dense import DenseComparison, DenseData, as_map, image_id_of
-from pe_dense.evaluation.dense_results import DenseResultsWriter
+from pe_dense.evaluation.dense_maps import DenseResultsWriter
 from pe_dense.evaluation.depth import (
     ALIGNMENTS,
     CROPS,
@@ -55,7 +55,7 @@ class DepthEvaluator:
             for a model that returns disparity (nearer is larger).
         output_dir: where predictions are saved, in ``depth/``.
         save: write a 16-bit PNG of each prediction before its alignment, see
-            :class:`~pe_dense.evaluation.dense_results.DenseResultsWriter`.
+            :class:`~pe_dense.evaluation.dense_maps.DenseResultsWriter`.
 
     Raises:
         ValueError: for an unknown crop or alignment, or an empty range of depths.

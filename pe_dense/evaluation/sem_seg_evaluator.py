@@ -11,7 +11,7 @@ import numpy as np
 import orjson
 
 from pe_dense.evaluation.dense import DenseComparison, DenseData, as_map, image_id_of
-from pe_dense.evaluation.dense_results import DenseResultsWriter
+from pe_dense.evaluation.dense_maps import DenseResultsWriter
 from pe_dense.evaluation.gather import Shard, from_first_process, gather_shards, gather_values, merge_shards
 from pe_dense.evaluation.segmentation import IGNORE, boundary_counts, confusion_matrix, ious, mean_of_present, ratios
 from pe_dense.evaluation.table import distinct_names

@@ -1,14 +1,16 @@
-"""A trained detector applied to images: single ones in Python, or the user's files (pictures, videos and COCO json)."""
+"""A trained model applied to images: single ones in Python, or the user's files (pictures, videos and results)."""
 
 from pe_dense.prediction.coco_results import ResultsWriter
 from pe_dense.prediction.encoder_view import EncoderView
 from pe_dense.prediction.feature_pictures import FeatureDrawing, visualize_features
-from pe_dense.prediction.files import PredictionReport, predict_files
+from pe_dense.prediction.files import Camera, predict_files
 from pe_dense.prediction.loading import load_predictor
 from pe_dense.prediction.predictor import ImageLike, Predictor
+from pe_dense.prediction.report import PredictionReport
 from pe_dense.prediction.video_io import VideoReader, VideoWriter
 
 __all__ = [
+    "Camera",
     "EncoderView",
     "FeatureDrawing",
     "ImageLike",

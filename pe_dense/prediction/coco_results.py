@@ -20,7 +20,8 @@ _SPOOL_NAME = "predictions.partial.jsonl"
 
 
 class ResultsWriter:
-    """Collects the objects of images in files; a context manager that finishes them however it is left.
+    """Collects the objects of images in files; a context manager that finishes them however it is left. Without any
+    image it leaves no file.
 
     - ``predictions.json`` is a COCO data set: ``images`` (with file names), ``annotations`` (objects with their
       ``score``), ``categories``, and ``videos`` for images that are frames. Every reader of COCO data sets takes it.
@@ -108,6 +109,9 @@ class ResultsWriter:
         spool = Path(self._spool.name)
         try:
             self._spool.close()
+            if not self.num_images:
+                spool.unlink()
+                return
             _write(self.folder / RESULTS_NAME, self._write_results)
             _write(self.folder / PREDICTIONS_NAME, self._write_data_set)
         except OSError as error:

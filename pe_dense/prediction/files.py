@@ -1,12 +1,13 @@
-"""Images and videos in; pictures, videos and COCO json out."""
+"""Images and videos in; pictures, videos and results out."""
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -24,46 +25,29 @@ from pe_dense.prediction.inputs import (
     find_inputs,
     name_outputs,
 )
+from pe_dense.prediction.map_results import DEPTH_FORMATS, DepthFormat, MapWriter
 from pe_dense.prediction.predictor import Predictor
 from pe_dense.prediction.progress import ProgressReport
+from pe_dense.prediction.report import PredictionReport
 from pe_dense.prediction.video_io import VideoReader, VideoWriter
-from pe_dense.structures import Instances
-from pe_dense.structures.wording import counted
-from pe_dense.visualization import ColorBy, draw_instances, save_image
+from pe_dense.structures import Categories, Instances
+from pe_dense.visualization import (
+    ColorBy,
+    Intrinsics,
+    PredictionPainter,
+    PredictionStyle,
+    point_cloud,
+    save_image,
+    save_ply,
+)
 
 logger = logging.getLogger(__name__)
 
 IMAGE_FORMATS = ("png", "jpg")
+Camera = Intrinsics | float
+"""Of all images, or the horizontal field of view in degrees of a camera that looks through the middle of each."""
 
-
-@dataclass
-class PredictionReport:
-    """What :func:`predict_files` did.
-
-    Attributes:
-        json_file: the ``predictions.json``.
-        images: how many images were predicted.
-        frames: how many frames of videos were predicted.
-        objects: how many objects were found in them.
-        rejected: how many more had a score below the threshold.
-        highest_score: of all objects, rejected ones included; 0 if there is none.
-        written: pictures and videos.
-        skipped: for each file that could not be read, why.
-    """
-
-    json_file: Path
-    images: int = 0
-    frames: int = 0
-    objects: int = 0
-    rejected: int = 0
-    highest_score: float = 0.0
-    written: list[Path] = field(default_factory=list)
-    skipped: list[str] = field(default_factory=list)
-
-    def __str__(self) -> str:
-        frames = f" and {counted(self.frames, 'video frame')}" if self.frames else ""
-        skipped = f"; skipped, because they could not be read: {len(self.skipped)}" if self.skipped else ""
-        return f"{counted(self.objects, 'object')} in {counted(self.images, 'image')}{frames}{skipped}"
+_TASKS = ("instances", "depth", "sem_seg")
 
 
 def predict_files(
@@ -76,37 +60,48 @@ def predict_files(
     every: int = 1,
     batch_size: int = 1,
     color_by: ColorBy = "class",
+    depth_format: DepthFormat = "png",
+    depth_range: tuple[float, float] | None = None,
+    camera: Camera | None = None,
 ) -> PredictionReport:
-    """Predict images and videos; draw the objects and write them as COCO json.
+    """Predict images and videos; draw what the model finds and write it as files.
 
-    The output folder holds one picture per image and one video per video, named and arranged like the inputs, and the
-    files that :class:`~pe_dense.prediction.ResultsWriter` describes; their ``file_name`` is relative to
+    The output folder holds one picture per image and one video per video, named and arranged like the inputs. Objects
+    are written as :class:`~pe_dense.prediction.ResultsWriter` describes; their ``file_name`` is relative to
     ``info.image_root``, and ``video.mp4#12`` for the frame numbered 12 from 0 (also as ``video_id`` and ``frame_id``).
-    Files that cannot be read are skipped with a warning. Memory does not grow with the number or length of the inputs.
-    After an error or Ctrl-C in between, everything finished until then is written.
+    Depth and labels are written as :class:`~pe_dense.prediction.map_results.MapWriter` describes. Files that cannot be
+    read are skipped with a warning. Of each image only its name stays in memory. After an error or Ctrl-C in between,
+    everything finished until then is written.
 
     Args:
         predictor: says which objects count (its score threshold).
         inputs: images, videos, folders and patterns, see :func:`~pe_dense.prediction.inputs.find_inputs`.
         output_dir: is made if need be; files of an earlier run in it are replaced.
-        draw: False writes the json files only.
+        draw: False writes the results only.
         image_format: "png" or "jpg".
         every: predict only every N-th frame of a video; the drawn video then has 1/N of the frames per second.
         batch_size: images or frames in one forward pass.
-        color_by: "class" or "instance": what has a colour of its own in the pictures.
+        color_by: "class" or "instance": what has a colour of its own among the objects.
+        depth_format: "png": 16 bits with a scale; "npy": float32.
+        depth_range: values at the ends of the depth's colours; None takes those of each picture.
+        camera: writes the depth of each image as a coloured point cloud, ``point_clouds/photos/a.ply``.
 
     Raises:
         FileNotFoundError: if an input matches nothing.
-        ValueError: for an argument out of range, a picture that would overwrite an input, or unusable predictions.
+        ValueError: for an argument out of range, a file that would overwrite an input, or unusable predictions.
         OSError: if the output cannot be written.
     """
-    if image_format not in IMAGE_FORMATS:
-        raise ValueError(f'the image format must be one of {", ".join(IMAGE_FORMATS)}, it is "{image_format}"')
+    for what, choice, choices in (
+        ("image", image_format, IMAGE_FORMATS),
+        ("depth", depth_format, DEPTH_FORMATS),
+    ):
+        if choice not in choices:
+            raise ValueError(f'the {what} format must be one of {", ".join(choices)}, it is "{choice}"')
     for name, value in (("every", every), ("batch_size", batch_size)):
         if value < 1:
             raise ValueError(f"{name} must be at least 1, it is {value}")
-    if predictor.categories is None:
-        raise ValueError("the predictor has no class names; give it categories")
+    if depth_range is not None and not depth_range[0] < depth_range[1]:
+        raise ValueError(f"the range of depths must be ascending, it is {depth_range[0]:g} to {depth_range[1]:g}")
     output_dir = Path(output_dir)
     root, files = find_inputs(inputs, output_dir)
     targets: dict[str, Path] = {}
@@ -115,17 +110,21 @@ def predict_files(
         names = name_outputs(files, f".{image_format}")
         targets = {file.name: output_dir / name for file, name in zip(files, names)}
         check_no_input_is_overwritten(files, list(targets.values()))
-    report = PredictionReport(output_dir / PREDICTIONS_NAME)
+    report = PredictionReport()
     info = {"description": "predictions", "image_root": str(root), "score_threshold": predictor.score_threshold}
-    results = ResultsWriter(output_dir, predictor.categories, info)
+    results = ResultsWriter(output_dir, predictor.categories or Categories((), ()), info)
+    maps = MapWriter(output_dir, files, list(targets.values()), root, predictor.max_depth, depth_format)
+    style = PredictionStyle(color_by=color_by, depth_kind=predictor.depth_kind, depth_range=depth_range)
     try:
-        with results, ProgressReport() as progress:
-            job = _Job(predictor, results, progress, report, targets, every, batch_size, color_by)
+        with results, maps, ProgressReport() as progress:
+            job = _Job(predictor, results, maps, progress, report, targets, every, batch_size, style, camera)
             job.predict_images([file for file in files if not file.is_video])
             for file in files:
                 if file.is_video:
                     job.predict_video(file)
     finally:
+        objects = [output_dir / PREDICTIONS_NAME] if "instances" in report.tasks else []
+        report.json_files = [*objects, *maps.index_files]
         logger.info("%s", report)
     if report.rejected and not report.objects:
         logger.warning(
@@ -141,21 +140,25 @@ class _Job:
 
     predictor: Predictor
     results: ResultsWriter
+    maps: MapWriter
     progress: ProgressReport
     report: PredictionReport
     targets: dict[str, Path]
     every: int
     batch_size: int
-    color_by: ColorBy
+    style: PredictionStyle
+    camera: Camera | None
 
     def predict_images(self, files: Sequence[InputFile]) -> None:
         self.progress.start("images", "images", len(files))
-        for record, image, found in self._predict(self._readable(files)):
+        for record, image, output in self._predict(self._readable(files)):
             self.report.images += 1
             target = self.targets.get(record["file_name"])
             if target is not None:
-                _save(target, self._draw(image, found))
-                self.report.written.append(target)
+                picture = PredictionPainter(self.style).draw(image, output)
+                self._save(target, partial(save_image, target, picture))
+            if self.camera is not None:
+                self._save_point_cloud(record["file_name"], image, output)
 
     def predict_video(self, file: InputFile) -> None:
         try:
@@ -167,13 +170,15 @@ class _Job:
         self.progress.start(file.name, "frames", reader.expected_frames)
         target = self.targets.get(file.name)
         writer = VideoWriter(target, reader.fps / self.every) if target is not None else None
+        painter: PredictionPainter | None = None
         try:
             with reader, writer or nullcontext():
-                for _, image, found in self._predict(self._frames(reader, file.name, video["id"])):
+                for _, image, output in self._predict(self._frames(reader, file.name, video["id"])):
                     self.report.frames += 1
                     video["length"] += 1
                     if writer is not None:
-                        writer.write(self._draw(image, found))
+                        painter = painter or PredictionPainter(self.style, steady=True)
+                        writer.write(painter.draw(image, output))
         finally:
             if writer is not None and video["length"]:
                 self.report.written.append(writer.path)
@@ -185,17 +190,39 @@ class _Job:
 
     def _predict(
         self, stream: Iterable[tuple[dict[str, Any], np.ndarray]]
-    ) -> Iterator[tuple[dict[str, Any], np.ndarray, Instances]]:
+    ) -> Iterator[tuple[dict[str, Any], np.ndarray, dict[str, Any]]]:
         """Predict a stream of (record, H x W x 3 RGB) batch by batch and note the results."""
         stream = iter(stream)
         while batch := list(islice(stream, self.batch_size)):
-            outputs = self.predictor.predict_batch([image for _, image in batch], score_threshold=0.0)
-            for (record, image), everything in zip(batch, outputs):
-                found = self._above_threshold(everything)
-                self.results.add(record, found)
-                self.report.objects += len(found)
-                yield record, image, found
+            outputs = self.predictor.predict_outputs([image for _, image in batch])
+            for (record, image), output in zip(batch, outputs):
+                if not self.report.tasks:
+                    self._begin(output)
+                if "instances" in output:
+                    output["instances"] = self._above_threshold(output["instances"])
+                    self.results.add(record, output["instances"])
+                    self.report.objects += len(output["instances"])
+                self.maps.add(record, output)
+                yield record, image, output
                 self.progress.advance()
+
+    def _begin(self, output: dict[str, Any]) -> None:
+        """What depends on the tasks, which the first output tells."""
+        tasks = [task for task in _TASKS if task in output]
+        if not tasks:
+            raise ValueError(f"the model predicts {', '.join(output) or 'nothing'}, not one of {', '.join(_TASKS)}")
+        categories, labels = self.predictor.categories, self.predictor.label_names
+        if "instances" in tasks and categories is None:
+            raise ValueError("the predictor has no class names; give it categories")
+        if self.camera is not None and self.predictor.depth_kind != "metric":
+            raise ValueError(f"point clouds need depth in metres, the model predicts {self.predictor.depth_kind}")
+        if self.camera is not None and "depth" not in tasks:
+            raise ValueError(f"point clouds need depth, the model predicts {', '.join(tasks)}")
+        if labels is None and categories is not None and "instances" not in tasks:
+            labels = categories.names
+        self.maps.classes = labels
+        self.style = replace(self.style, names=categories.names if categories else None, label_names=labels)
+        self.report.tasks = tasks
 
     def _above_threshold(self, everything: Instances) -> Instances:
         if everything.scores is None or not len(everything):
@@ -221,17 +248,22 @@ class _Job:
             record = {"file_name": f"{name}#{index}", "height": frame.shape[0], "width": frame.shape[1]}
             yield {**record, "video_id": video_id, "frame_id": index}, frame
 
-    def _draw(self, image: np.ndarray, found: Instances) -> np.ndarray:
-        assert self.predictor.categories is not None
-        return draw_instances(image, found, self.predictor.categories.names, color_by=self.color_by)
+    def _save_point_cloud(self, name: str, image: np.ndarray, output: dict[str, Any]) -> None:
+        camera = self.camera
+        if isinstance(camera, (int, float)):
+            camera = Intrinsics.from_field_of_view(image.shape[0], image.shape[1], camera)
+        assert camera is not None
+        points, colors = point_cloud(output["depth"], image, camera)
+        path = self.maps.path("point_clouds", name)
+        self._save(path, partial(save_ply, path, points, colors))
 
     def _skip(self, error: Exception) -> None:
         self.report.skipped.append(str(error))
         logger.warning("skipped: %s", error)
 
-
-def _save(path: Path, image: np.ndarray) -> None:
-    try:
-        save_image(path, image)
-    except OSError as error:
-        raise OSError(f"could not write {path} ({error.strerror or error}); free some space") from error
+    def _save(self, path: Path, write: Callable[[], None]) -> None:
+        try:
+            write()
+        except OSError as error:
+            raise OSError(f"could not write {path} ({error.strerror or error}); free some space") from error
+        self.report.written.append(path)

@@ -18,6 +18,7 @@ from pe_dense.engine.checkpoint import load_checkpoint, load_weights
 from pe_dense.engine.run import config_of_checkpoint, without_pretrained
 from pe_dense.engine.settings import pick_device
 from pe_dense.engine.trainer import autocast
+from pe_dense.modeling.depth.estimator import DepthEstimator, DepthOutput
 from pe_dense.structures import Categories, Instances
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 ImageLike = Union[str, "os.PathLike[str]", np.ndarray, Tensor, "Image.Image"]
 """A file, an H x W x 3 uint8 RGB array, a 3 x H x W uint8 RGB tensor, or a PIL image of any mode."""
+
+_MAX_DEPTH = 255.0  # of models that do not tell
 
 
 class Predictor:
@@ -39,6 +42,8 @@ class Predictor:
         device: see :func:`pick_device`.
         score_threshold: objects below it are left out.
         precision: "fp32" or "bf16".
+        label_names: names of the classes of ``sem_seg``; None takes those of ``categories``, unless the model finds
+            objects too.
     """
 
     def __init__(
@@ -49,6 +54,7 @@ class Predictor:
         device: torch.device | str = "auto",
         score_threshold: float = 0.0,
         precision: str = "fp32",
+        label_names: Sequence[str] | None = None,
     ) -> None:
         self.device = pick_device(str(device))
         self.model = model.to(self.device).eval()
@@ -56,6 +62,7 @@ class Predictor:
         self.categories = categories
         self.score_threshold = score_threshold
         self.precision = precision
+        self.label_names = label_names
 
     @classmethod
     def from_checkpoint(
@@ -79,6 +86,23 @@ class Predictor:
         categories = Categories.from_json(saved.categories) if saved.categories is not None else None
         transforms = instantiate(cfg.dataloader.test.transforms)
         return cls(model, transforms, categories, device, score_threshold, cfg.train.get("precision", "fp32"))
+
+    @property
+    def depth_kind(self) -> DepthOutput:
+        """What the model's depth is; "metric" for a model that is none of this project's."""
+        estimator = self._depth_estimator()
+        return "metric" if estimator is None else estimator.output
+
+    @property
+    def max_depth(self) -> float | None:
+        """Metres beyond which the model predicts nothing; None if its depth has no unit."""
+        estimator = self._depth_estimator()
+        if estimator is None:
+            return _MAX_DEPTH
+        return estimator.max_depth if estimator.output == "metric" else None
+
+    def _depth_estimator(self) -> DepthEstimator | None:
+        return next((module for module in self.model.modules() if isinstance(module, DepthEstimator)), None)
 
     def __call__(self, image: ImageLike) -> Instances:
         """Objects of one image, on the CPU, in the image's own pixels.

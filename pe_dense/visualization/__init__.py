@@ -3,7 +3,7 @@
 from pe_dense.visualization.canvas import as_rgb, save_image
 from pe_dense.visualization.colors import palette_color
 from pe_dense.visualization.curves import plot_run, read_metrics
-from pe_dense.visualization.dense import depth_to_rgb, overlay_sem_seg
+from pe_dense.visualization.dense import DepthKind, depth_to_rgb, overlay_sem_seg
 from pe_dense.visualization.dense_errors import depth_error_to_rgb, sem_seg_error_to_rgb
 from pe_dense.visualization.dense_results import draw_dense, visualize_dense
 from pe_dense.visualization.detections import visualize_detections
@@ -11,13 +11,17 @@ from pe_dense.visualization.features import FeatureClusters, FeatureColors, feat
 from pe_dense.visualization.features_page import write_features_page
 from pe_dense.visualization.instances import ColorBy, draw_instances
 from pe_dense.visualization.point_cloud import Intrinsics, point_cloud, save_ply
+from pe_dense.visualization.predictions import PredictionPainter, PredictionStyle
 from pe_dense.visualization.sheets import contact_sheet, side_by_side
 
 __all__ = [
     "ColorBy",
+    "DepthKind",
     "FeatureClusters",
     "FeatureColors",
     "Intrinsics",
+    "PredictionPainter",
+    "PredictionStyle",
     "as_rgb",
     "contact_sheet",
     "depth_error_to_rgb",

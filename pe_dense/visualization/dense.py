@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -12,6 +13,9 @@ from pe_dense.visualization.canvas import as_rgb, enlarge, font_size
 from pe_dense.visualization.colors import palette_color
 from pe_dense.visualization.legends import class_column, color_bar, color_table, colored
 
+DepthKind = Literal["metric", "relative_depth", "relative_disparity"]
+"""Metres; without unit, larger is farther; without unit, larger is nearer."""
+
 
 def depth_to_rgb(
     depth: np.ndarray | Tensor,
@@ -19,15 +23,20 @@ def depth_to_rgb(
     far: float | None = None,
     colormap: str = "plasma_r",
     legend: bool = True,
+    kind: DepthKind = "metric",
+    legend_width: int = 0,
 ) -> np.ndarray:
     """Colour a depth map; near is yellow, far is blue, unknown is black.
 
     Args:
-        depth: H x W metres; 0, negative and not finite values are unknown.
-        near, far: ends of the range; by default the 1st and 99th percentile of the known values. Give the same ones to
-            compare two maps.
-        colormap: any of matplotlib's; the default is perceptually uniform and nowhere near black.
-        legend: adds a scale in metres at the right.
+        depth: H x W; of metres 0, negative and not finite values are unknown, without unit only what is not finite.
+        near, far: ends of the range (of disparity ``near`` is the smaller value too); by default the 1st and 99th
+            percentile of the known values. Give the same ones to compare two maps.
+        colormap: any of matplotlib's; the default is perceptually uniform and nowhere near black. For disparity it is
+            reversed.
+        legend: adds a scale at the right, in metres if that is what the values are.
+        kind: see :data:`DepthKind`.
+        legend_width: least width of the scale in pixels.
 
     Returns:
         H x W' x 3 uint8 RGB, W' = W without a legend.
@@ -38,14 +47,17 @@ def depth_to_rgb(
     values = np.asarray(depth.detach().float().cpu() if isinstance(depth, Tensor) else depth, dtype=np.float32)
     if values.ndim != 2:
         raise ValueError(f"depth_to_rgb: expected an H x W depth map, got shape {values.shape}")
-    known = np.isfinite(values) & (values > 0)
+    known = np.isfinite(values) & (values > (0 if kind == "metric" else -np.inf))
     low, high = np.percentile(values[known], [1, 99]).tolist() if known.any() else (0.0, 1.0)
     low, high = (low if near is None else near), (high if far is None else far)
     if high < low or (near is not None and near == far):
         raise ValueError(f"depth_to_rgb: far ({high:g} m) must be beyond near ({low:g} m)")
-    table = color_table(colormap)
+    table = color_table(colormap)[:: -1 if kind == "relative_disparity" else 1]
     picture = colored(values, known, low, high, table)
-    return np.concatenate([picture, color_bar(table, low, high, len(picture), " m")], axis=1) if legend else picture
+    if not legend:
+        return picture
+    unit = " m" if kind == "metric" else ""
+    return np.concatenate([picture, color_bar(table, low, high, len(picture), unit, min_width=legend_width)], axis=1)
 
 
 def overlay_sem_seg(

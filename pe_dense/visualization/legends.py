@@ -40,7 +40,9 @@ def colored(values: np.ndarray, known: np.ndarray, low: float, high: float, tabl
     return picture
 
 
-def color_bar(table: np.ndarray, low: float, high: float, height: int, unit: str, signed: bool = False) -> np.ndarray:
+def color_bar(
+    table: np.ndarray, low: float, high: float, height: int, unit: str, signed: bool = False, min_width: int = 0
+) -> np.ndarray:
     """A vertical scale, ``low`` at the bottom, with up to six round values: height x W x 3 uint8.
 
     Args:
@@ -49,6 +51,7 @@ def color_bar(table: np.ndarray, low: float, high: float, height: int, unit: str
         height: of the strip in pixels.
         unit: written behind each value, e.g. " m".
         signed: positive values get a plus.
+        min_width: least width of the strip in pixels.
     """
     size = max(9, min(18, height // 18))
     font = load_font(size)
@@ -61,7 +64,7 @@ def color_bar(table: np.ndarray, low: float, high: float, height: int, unit: str
     texts = [f"{round(v, 9):{'+' if signed and v else ''}.4g}{unit}" for v in ticks]
     bar, pad = max(8, size), size // 2
     width = bar + 3 * pad + int(max(font.getlength(t) for t in [*texts, f"88.8{unit}"]))  # most bars are of one width
-    strip = np.full((height, width, 3), _PAPER, dtype=np.uint8)
+    strip = np.full((height, max(width, min_width), 3), _PAPER, dtype=np.uint8)
     rows = np.linspace(255, 0, max(1, height - 2 * margin)).astype(np.int64)
     strip[margin : margin + len(rows), pad : pad + bar] = table[rows][:, None]
     canvas = Image.fromarray(strip)
@@ -79,7 +82,7 @@ def class_names(labels: Sequence[int], names: Names) -> list[str]:
     return [clean_text(str(known.get(label, label))) for label in labels]
 
 
-def class_column(labels: Sequence[int], names: Names, height: int, size: int) -> np.ndarray:
+def class_column(labels: Sequence[int], names: Names, height: int, size: int, min_width: int = 0) -> np.ndarray:
     """Names below each other, as many as fit in ``height``, and how many more there are: height x W x 3 uint8."""
     font = load_font(size)
     step = round(1.5 * size)
@@ -88,7 +91,7 @@ def class_column(labels: Sequence[int], names: Names, height: int, size: int) ->
     texts = class_names(shown, names)
     more = f"and {len(labels) - len(shown)} more" if len(shown) < len(labels) else ""
     width = int(max(font.getlength(t) for t in [*texts, more])) + 3 * size
-    canvas = Image.new("RGB", (width, height), _PAPER)
+    canvas = Image.new("RGB", (max(width, min_width), height), _PAPER)
     draw = ImageDraw.Draw(canvas)
     for row, (label, text) in enumerate(zip(shown, texts)):
         _entry(draw, size // 2, size // 2 + row * step, size, palette_color(max(0, label)), text)

@@ -30,13 +30,13 @@ def test_results_of_other_data(tmp_path, folder):
     with pytest.raises(ValueError, match=r"image 1 is room/rgb_00001.jpg in the results and b.jpg in the data set"):
         evaluate_dense_results(DepthEvaluator(other), folder)
     with pytest.raises(ValueError, match=r"image 1 is .* in the results and missing in the data set"):
-        DenseResults(folder).check_data(DepthSet([np.ones((4, 5))]))
+        DenseResults(folder).match_data(DepthSet([np.ones((4, 5))]))
     truths, predictions = label_case()
     names = list("abcde")
     feed(SemSegEvaluator(LabelSet(truths, names), output_dir=tmp_path, save=True), "sem_seg", predictions)
     renamed = LabelSet(truths, ["z", *names[1:]])
     with pytest.raises(ValueError, match=r"of other classes \(5 classes\) than the data set's \(5\)"):
-        DenseResults(tmp_path / "sem_seg").check_data(renamed)
+        DenseResults(tmp_path / "sem_seg").match_data(renamed)
 
 
 def test_unreadable_predictions(folder):

@@ -54,6 +54,11 @@ def test_crops_equal_the_benchmarks(expected):
     assert crop_window(None, 3, 4) == (0, 3, 0, 4)
 
 
+def test_kitti_rows_and_columns_as_published():
+    assert crop_window("garg", 352, 1216) == (143, 349, 43, 1172)
+    assert crop_window("eigen_kitti", 375, 1242) == (124, 342, 44, 1197)
+
+
 def test_crops_refuse_maps_of_other_sizes():
     with pytest.raises(ValueError, match='"eigen_nyu" is defined on 480 x 640 maps, not 240 x 320'):
         crop_window("eigen_nyu", 240, 320)

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 import torch
 
-from pe_dense.config import instantiate, load_config, to_yaml
+from pe_dense.config import instantiate, load_config, save_config, to_yaml
+from pe_dense.data.scenes import write_scenes
 from pe_dense.engine import Checkpoint, load_checkpoint, save_checkpoint
 from pe_dense.prediction import load_predictor
 
@@ -112,7 +113,7 @@ def test_ctrl_c(
     def interrupted(*args: object, **options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pe_dense.prediction.files.draw_instances", interrupted)
+    monkeypatch.setattr("pe_dense.prediction.files.save_image", interrupted)
     assert run_tool("predict", "--checkpoint", checkpoint, image, "--output", tmp_path / "out") == 130
     assert len(json.loads((tmp_path / "out" / "predictions.json").read_text())["images"]) == 1
 
@@ -139,3 +140,37 @@ def test_class_names_unknown(checkpoint: Path, tmp_path: Path) -> None:
     named = load_predictor(old, device="cpu", class_names=tmp_path / "names.json").categories
     assert named is not None
     assert named.to_json() == CLASSES
+
+
+def test_depth_and_its_scores(tmp_path: Path, run_tool: RunTool, capsys: pytest.CaptureFixture[str]) -> None:
+    scenes = write_scenes(tmp_path / "scenes", train=0, val=2, size=64, videos=0)
+    cfg = load_config(
+        ROOT / "configs" / "scenes" / "depth_small.py",
+        ["model.backbone.backbone.depth=1", "model.backbone.layers=[0]", f"data.root={tmp_path / 'scenes'}"],
+    )
+    run = tmp_path / "run"
+    run.mkdir()
+    save_config(cfg, run / "config.yaml")
+    torch.manual_seed(0)
+    save_checkpoint(
+        Checkpoint(run / "best.safetensors", instantiate(cfg.model).state_dict(), 0, to_yaml(cfg), None, {})
+    )
+    arguments = ["--checkpoint", run / "best.safetensors", scenes.val_images, "--device", "cpu"]
+    out = tmp_path / "out"
+    assert run_tool("predict", *arguments, "--output", out, "--point-clouds", "--field-of-view", 50) == 0
+    shown = capsys.readouterr()
+    assert shown.out == f"{out / 'depth' / 'predictions.json'}\n"
+    assert "depth in 2 images" in shown.err
+    assert "class names" not in shown.err
+    assert len(list((out / "point_clouds").glob("*.ply"))) == len(list(out.glob("*.png"))) == 2
+    assert json.loads((out / "depth" / "predictions.json").read_text())["images"][0]["scale"] == 1000
+    for tool, more in (("evaluate_results", ()), ("visualize_dense", ("--output", tmp_path / "sheet.png"))):
+        assert run_tool(tool, "--config-file", run / "config.yaml", "--results", out / "depth", *more) == 0
+    assert "abs_rel" in capsys.readouterr().out
+    for options, message in (
+        (["--point-clouds"], "belong together"),
+        (["--intrinsics", 50, 50, 32, 32], "belong together"),
+        (["--depth-range", 3, 1], "must be ascending, it is 3 to 1"),
+    ):
+        assert run_tool("predict", *arguments, "--output", out, *options) == 2
+        assert message in capsys.readouterr().err
