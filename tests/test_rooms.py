@@ -11,7 +11,7 @@ ALLOWED = {
     "config": set(),
     "structures": set(),
     "layers": {"structures"},
-    "modeling": {"layers", "structures", "config"},
+    "modeling": {"layers", "structures", "config", "modeling/backbone"},  # what joins the parts
     "modeling/backbone": set(),  # a backbone knows no head
     "modeling/detection": {"modeling/backbone"},
     "modeling/depth": {"modeling/backbone"},

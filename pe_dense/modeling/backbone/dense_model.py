@@ -23,7 +23,12 @@ class DenseModel(nn.Module, ABC):
         pixel_mean: per channel (RGB), subtracted from 0..255 pixels.
         pixel_std: per channel, divides the result.
         square_size: if set, batches are padded to at least this many pixels on both sides.
+
+    Attributes:
+        labels: keys of what training samples carry for it; empty: not known.
     """
+
+    labels: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -65,6 +70,15 @@ class DenseModel(nn.Module, ABC):
             sizes: valid (height, width) of each image in it.
             samples: as given to :meth:`forward`.
         """
+
+    @property
+    def sees_images_once(self) -> bool:
+        """Whether a prediction takes one look at each image, so that :meth:`from_features` gives all of it."""
+        return True
+
+    def blank_labels(self, size: tuple[int, int]) -> dict[str, Any]:
+        """:attr:`labels` of an image of a (height, width) about which nothing is known."""
+        raise NotImplementedError(f"{type(self).__name__} has no labels that tell nothing")
 
     def preprocess(self, samples: Sequence[Sample]) -> ImageBatch:
         """Move the images to the model's device, normalise them and pad them with zeros."""

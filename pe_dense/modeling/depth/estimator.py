@@ -37,6 +37,8 @@ class DepthEstimator(DenseModel):
         ValueError: for an empty range of depths, an unknown output, or no losses.
     """
 
+    labels = ("depth",)
+
     def __init__(
         self,
         backbone: nn.Module,
@@ -61,6 +63,15 @@ class DepthEstimator(DenseModel):
         self.losses = nn.ModuleDict(losses)
         self.min_depth, self.max_depth = min_depth, max_depth
         self.output, self.flip_test = output, flip_test
+
+    @property
+    def sees_images_once(self) -> bool:
+        """Not if it shows mirrored images too."""
+        return not self.flip_test
+
+    def blank_labels(self, size: tuple[int, int]) -> dict[str, Any]:
+        """Depth that is unknown everywhere."""
+        return {"depth": torch.zeros(size)}
 
     def forward(self, samples: Sequence[Sample]) -> dict[str, Tensor] | list[dict[str, Any]]:
         """Train on, or predict for, a batch.

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from pe_dense.modeling.backbone.dense_model import DenseModel, original_sizes, sample_name
@@ -29,6 +31,8 @@ class MaskRCNN(DenseModel):
         pixel_std: per channel, divides the result.
         square_size: if set, batches are padded to at least this many pixels on both sides.
     """
+
+    labels = ("instances",)
 
     def __init__(
         self,
@@ -73,6 +77,10 @@ class MaskRCNN(DenseModel):
             return losses | roi_losses
         original = original_sizes(samples, sizes)
         return [{"instances": to_original_size(d, *size)} for d, size in zip(detections, original)]
+
+    def blank_labels(self, size: tuple[int, int]) -> dict[str, Any]:
+        """No objects."""
+        return {"instances": replace(Instances.empty(size), masks=torch.zeros(0, *size, dtype=torch.bool))}
 
     def targets(self, samples: Sequence[dict[str, Any]]) -> Targets:
         """Ground truth of a batch on the model's device."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -34,6 +35,8 @@ class SemanticSegmenter(DenseModel):
         ValueError: for a number of classes that labels or head do not have, or another number of class weights.
     """
 
+    labels = ("sem_seg",)
+
     def __init__(
         self,
         backbone: nn.Module,
@@ -56,6 +59,15 @@ class SemanticSegmenter(DenseModel):
         self.num_classes = num_classes
         self.class_weights = None if class_weights is None else tuple(float(w) for w in class_weights)
         self.inference = inference or SegInference()
+
+    @property
+    def sees_images_once(self) -> bool:
+        """Whether :class:`SegInference` asks for nothing else."""
+        return replace(self.inference, batch_size=1) == SegInference(batch_size=1)
+
+    def blank_labels(self, size: tuple[int, int]) -> dict[str, Any]:
+        """No pixel with a class."""
+        return {"sem_seg": torch.full(size, IGNORE, dtype=torch.int64)}
 
     def forward(self, samples: Sequence[Sample]) -> dict[str, Tensor] | list[dict[str, Any]]:
         """Train on, or predict for, a batch; at test time as :class:`SegInference` says.
