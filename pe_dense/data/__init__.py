@@ -2,6 +2,7 @@
 
 from pe_dense.data.annotations import ImageAnnotations
 from pe_dense.data.coco import CocoDataset, class_names, count_classes, has_masks
+from pe_dense.data.combined import JointDataset, MixedDataset
 from pe_dense.data.dense_transforms import (
     Crop,
     FixedSizeCrop,
@@ -17,6 +18,7 @@ from pe_dense.data.image_folder import ImageFolder
 from pe_dense.data.image_io import read_image
 from pe_dense.data.loader import TestLoader, TrainLoader, build_test_loader, build_train_loader
 from pe_dense.data.mapper import MappedDataset
+from pe_dense.data.mixing import DataSource, build_mixed_train_loader
 from pe_dense.data.nyu_mat import NYUDepthMat
 from pe_dense.data.sem_seg import SemSegFolder, count_sem_seg_classes
 from pe_dense.data.sem_seg_sets import ADE20K, VOC2012, CamVid, Cityscapes
@@ -40,14 +42,17 @@ __all__ = [
     "ColorJitter",
     "Crop",
     "DataError",
+    "DataSource",
     "DepthList",
     "FixedSizeCrop",
     "GammaJitter",
     "ImageAnnotations",
     "ImageFolder",
+    "JointDataset",
     "KITTIDepth",
     "LargeScaleJitter",
     "MappedDataset",
+    "MixedDataset",
     "NYUDepth",
     "NYUDepthMat",
     "PhotometricDistortion",
@@ -60,6 +65,7 @@ __all__ = [
     "TestLoader",
     "TrainLoader",
     "Transform",
+    "build_mixed_train_loader",
     "build_test_loader",
     "build_train_loader",
     "class_names",

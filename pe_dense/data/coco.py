@@ -43,6 +43,8 @@ class CocoDataset:
             ``skip_empty`` leaves no image.
     """
 
+    labels = ("instances",)
+
     def __init__(
         self,
         json_file: str | os.PathLike[str],

@@ -81,6 +81,8 @@ class DepthImages(PairedImages):
         FileNotFoundError, DataError: see :class:`PairedImages`.
     """
 
+    labels = ("depth",)
+
     def __init__(
         self,
         pairs: Sequence[Pair],

@@ -37,11 +37,11 @@ class TrainLoader:
         steps_per_epoch: images / batch_size, not rounded.
     """
 
-    def __init__(self, dataset: ImageDataset, mapped: MappedDataset, sampler: TrainSampler, num_workers: int) -> None:
+    def __init__(self, dataset: ImageDataset, batches: Dataset, batch_size: int, num_workers: int) -> None:
         self.dataset = dataset
-        self.batch_size = sampler.batch_size
-        self.steps_per_epoch = sampler.num_images / sampler.batch_size
-        self._batches = _TrainBatches(mapped, sampler)
+        self.batch_size = batch_size
+        self.steps_per_epoch = len(dataset) / batch_size
+        self._batches = batches  # batch number -> samples of this process
         self._num_workers = num_workers
 
     def iterate(self, start: int = 0) -> Iterator[list[Sample]]:
@@ -64,7 +64,7 @@ class TestLoader:
 
     def __init__(self, dataset: ImageDataset, mapped: MappedDataset, batch_size: int, num_workers: int) -> None:
         self.dataset = dataset
-        rank, world_size = _rank_and_world_size()
+        rank, world_size = rank_and_world_size()
         mine = shard(len(dataset), rank, world_size)
         self._batches = _TestBatches(mapped, [mine[i : i + batch_size] for i in range(0, len(mine), batch_size)])
         self._num_workers = num_workers
@@ -93,11 +93,11 @@ def build_train_loader(
         ValueError: if ``batch_size``, ``seed`` or the data set's size is unusable.
         FileNotFoundError: if images of a COCO data set are not there.
     """
-    _check_workers(num_workers)
-    _check_images(dataset)
-    rank, world_size = _rank_and_world_size()
+    check_workers(num_workers)
+    check_images(dataset)
+    rank, world_size = rank_and_world_size()
     sampler = TrainSampler(len(dataset), batch_size, seed, rank, world_size)
-    return TrainLoader(dataset, MappedDataset(dataset, transforms), sampler, num_workers)
+    return TrainLoader(dataset, _TrainBatches(MappedDataset(dataset, transforms), sampler), batch_size, num_workers)
 
 
 def build_test_loader(
@@ -120,10 +120,10 @@ def build_test_loader(
         ValueError: if ``batch_size`` or ``num_workers`` is unusable.
         FileNotFoundError: if images of a COCO data set are not there.
     """
-    _check_workers(num_workers)
+    check_workers(num_workers)
     if batch_size < 1:
         raise ValueError(f"batch_size {batch_size} is not positive; give at least 1")
-    _check_images(dataset)
+    check_images(dataset)
     mapped = MappedDataset(dataset, transforms, with_instances=with_instances)
     return TestLoader(dataset, mapped, batch_size, num_workers)
 
@@ -218,18 +218,22 @@ def _prepare_worker(worker: int) -> None:
         signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_GRACE_SECONDS))
 
 
-def _check_workers(num_workers: int) -> None:
+def check_workers(num_workers: int) -> None:
+    """Raise ``ValueError`` for a negative number."""
     if num_workers < 0:
         raise ValueError(f"num_workers {num_workers} is negative; give 0 (no worker processes) or more")
 
 
-def _check_images(dataset: ImageDataset) -> None:
+def check_images(dataset: ImageDataset) -> None:
     """Here and not in the data set's constructor: parts of a data set may be used where not all of it is."""
     if isinstance(dataset, CocoDataset):
         dataset.check_images()
+    for part in getattr(dataset, "parts", {}).values():
+        check_images(part)
 
 
-def _rank_and_world_size() -> tuple[int, int]:
+def rank_and_world_size() -> tuple[int, int]:
+    """Of this process; (0, 1) outside a process group."""
     if distributed.is_available() and distributed.is_initialized():
         return distributed.get_rank(), distributed.get_world_size()
     return 0, 1

@@ -18,7 +18,8 @@ from pe_dense.data.transforms import Transform, apply_transforms
 class ImageDataset(Protocol):
     """What the loaders need of a data set (see :class:`MappedDataset` for the item's keys).
 
-    One whose labels are costly to read has ``unlabelled(index)`` besides: the item without them.
+    One whose labels are costly to read has ``unlabelled(index)`` besides: the item without them; and one that is used
+    beside others has ``labels``, of "instances", "depth" and "sem_seg".
     """
 
     def __len__(self) -> int: ...

@@ -33,6 +33,8 @@ class NYUDepthMat:
         DataError: if the file is not the labelled data set.
     """
 
+    labels = ("depth",)
+
     def __init__(
         self,
         file: str | os.PathLike[str],

@@ -27,23 +27,17 @@ class TrainSampler:
             raise ValueError("the training data set has no images; check json_file and skip_empty")
         if seed < 0:
             raise ValueError(f"seed {seed} is negative; give 0 or more")
-        if batch_size < 1 or batch_size % world_size:
-            raise ValueError(
-                f"batch_size {batch_size} is the number of images per step over all processes and must be a positive "
-                f"multiple of their number, {world_size}"
-            )
         self.num_images = num_images
         self.seed = seed
         self.batch_size = batch_size
-        self.share = batch_size // world_size
-        self.first = rank * self.share
+        self._share = process_share(batch_size, rank, world_size)
         self._epoch = -1
         self._order = np.zeros(0, dtype=np.int64)
 
     def positions(self, step: int) -> range:
         """Stream positions of this process's share of batch ``step``."""
-        start = step * self.batch_size + self.first
-        return range(start, start + self.share)
+        start = step * self.batch_size
+        return range(start + self._share.start, start + self._share.stop)
 
     def image(self, position: int) -> int:
         """Index of the image at a stream position."""
@@ -56,6 +50,21 @@ class TrainSampler:
     def generator(self, position: int) -> np.random.Generator:
         """Random numbers for the augmentation of the image at a stream position."""
         return np.random.default_rng((self.seed, 1, position))
+
+
+def process_share(batch_size: int, rank: int, world_size: int) -> range:
+    """Places of a batch that process ``rank`` takes.
+
+    Raises:
+        ValueError: if the processes cannot share the batch evenly.
+    """
+    if batch_size < 1 or batch_size % world_size:
+        raise ValueError(
+            f"batch_size {batch_size} is the number of images per step over all processes and must be a positive "
+            f"multiple of their number, {world_size}"
+        )
+    share = batch_size // world_size
+    return range(rank * share, (rank + 1) * share)
 
 
 def shard(num_images: int, rank: int, world_size: int) -> range:

@@ -109,6 +109,8 @@ class SemSegFolder(PairedImages):
         FileNotFoundError, DataError: naming the file at fault.
     """
 
+    labels = ("sem_seg",)
+
     def __init__(
         self,
         image_root: str | os.PathLike[str],

@@ -16,6 +16,7 @@ from torch import nn
 
 import pe_dense
 from pe_dense.config import instantiate, to_yaml
+from pe_dense.config.lazy import is_call
 from pe_dense.engine import checkpoint as ckpt
 from pe_dense.engine import distributed as dist
 from pe_dense.engine.config_diff import flat_config
@@ -24,10 +25,18 @@ from pe_dense.engine.fine_tuning import start_from
 from pe_dense.engine.hooks import CheckpointHook, EmaHook, EvalHook, Hook, LogHook
 from pe_dense.engine.inference import Evaluation
 from pe_dense.engine.parallel import shard, shard_units
-from pe_dense.engine.resume import ResumePoint, check_num_classes, check_same_data, data_fingerprint, restore
+from pe_dense.engine.resume import (
+    ResumePoint,
+    check_labels,
+    check_num_classes,
+    check_same_data,
+    data_fingerprint,
+    restore,
+)
 from pe_dense.engine.rng import seed_all
 from pe_dense.engine.settings import TrainSettings
 from pe_dense.engine.trainer import Trainer
+from pe_dense.evaluation import Evaluator, MultiEvaluator
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +60,8 @@ def build_trainer(
     model = build_model(cfg, settings, device, point is not None)
     if point is None and settings.init_from is None:
         _warn_if_frozen_at_random(cfg, model)
-    check_num_classes(cfg, model, getattr(loader.dataset, "categories", None))
+    check_labels(model, loader.dataset)
+    check_num_classes(cfg, model, getattr(loader.dataset, "categories", None), getattr(loader.dataset, "classes", None))
     ema = Ema(model, settings.ema_decay) if settings.ema_decay is not None else None
     per_epoch = loader.steps_per_epoch
     multiplier = instantiate(cfg.lr_schedule)(settings.total_steps(per_epoch), per_epoch)
@@ -100,9 +110,21 @@ def _initial_model(cfg: DictConfig, settings: TrainSettings, resumed: bool) -> n
 
 
 def build_evaluation(cfg: DictConfig, folder: Path) -> Evaluation:
-    """Test loader and evaluator; results go to ``folder``."""
+    """Test loader and evaluator, or evaluators; results go to ``folder``.
+
+    Raises:
+        ValueError: if an evaluator has the name of no part of the test data.
+    """
     loader = instantiate(cfg.dataloader.test)
-    evaluator = instantiate(cfg.evaluator, output_dir=str(folder))
+    evaluator: Evaluator
+    if is_call(cfg.evaluator):
+        evaluator = instantiate(cfg.evaluator, output_dir=str(folder))
+    else:
+        several = {name: instantiate(node, output_dir=str(folder)) for name, node in cfg.evaluator.items()}
+        evaluator = MultiEvaluator(several)
+        parts = getattr(getattr(loader, "dataset", None), "parts", None)
+        if parts is not None:
+            evaluator.check_names(parts)
     plain: Any = OmegaConf.to_container(cfg, resolve=True)
     config = {
         "model": plain["model"],
@@ -141,6 +163,7 @@ def _facts(cfg: DictConfig, data: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "config": to_yaml(cfg),
         "categories": data["categories"],
+        "pixel_classes": data["pixel_classes"],
         "data": dict(data),
         "world_size": dist.world_size(),
         "versions": {"pe_dense": pe_dense.__version__, "torch": str(torch.__version__)},
@@ -165,6 +188,9 @@ def _eval_hook(cfg: DictConfig, trainer: Trainer) -> EvalHook:
     settings = trainer.settings
     evaluation = build_evaluation(cfg, Path(settings.output_dir) / "inference")
     ckpt.check_categories(trainer.facts["categories"], evaluation.categories, "dataloader.train", "dataloader.test")
+    ckpt.check_pixel_classes(
+        trainer.facts["pixel_classes"], evaluation.pixel_classes, "dataloader.train", "dataloader.test"
+    )
 
     def evaluate(trainer: Trainer) -> dict[str, float] | None:
         stop = lambda: bool(trainer.stop.received)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,7 @@ class Checkpoint:
         config: YAML text of the run's config.
         categories: of the training data, as :meth:`Categories.to_json` gives them; None without classes.
         metrics: results of its evaluation, empty if unknown.
+        pixel_classes: names of the training data's classes of pixels; None without any, or of a run older than them.
     """
 
     path: Path
@@ -52,6 +53,7 @@ class Checkpoint:
     config: str
     categories: list[dict[str, Any]] | None
     metrics: Mapping[str, float]
+    pixel_classes: list[str] | None = None
 
 
 def latest_checkpoint(folder: str | Path) -> Path | None:
@@ -123,6 +125,7 @@ def save_checkpoint(checkpoint: Checkpoint) -> None:
         "config": checkpoint.config,
         "categories": json.dumps(checkpoint.categories),
         "metrics": json.dumps(dict(checkpoint.metrics)),
+        "pixel_classes": json.dumps(checkpoint.pixel_classes),
     }
     temporary = path.with_name(path.name + ".tmp")
     try:
@@ -164,7 +167,8 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
 def _from_folder(path: Path) -> Checkpoint:
     facts = read_facts(path)
     prefix = "ema." if any(name.startswith("ema.") for name in tensor_shapes(path)) else "model."
-    return Checkpoint(path, read_tensors(path, prefix), facts["step"], facts["config"], facts["categories"], {})
+    tensors, classes = read_tensors(path, prefix), facts.get("pixel_classes")
+    return Checkpoint(path, tensors, facts["step"], facts["config"], facts["categories"], {}, classes)
 
 
 def _from_file(path: Path) -> Checkpoint:
@@ -183,7 +187,8 @@ def _from_file(path: Path) -> Checkpoint:
             f"weights of an encoder are given to the weights argument of the backbone in the config"
         )
     facts = {key: json.loads(found[key]) for key in ("step", "categories", "metrics")}
-    return Checkpoint(path, weights, facts["step"], found["config"], facts["categories"], facts["metrics"])
+    classes = json.loads(found.get("pixel_classes", "null"))
+    return Checkpoint(path, weights, facts["step"], found["config"], facts["categories"], facts["metrics"], classes)
 
 
 def convert_checkpoint(source: str | Path, target: str | Path) -> Checkpoint:
@@ -262,4 +267,21 @@ def check_categories(saved: list[dict[str, Any]] | None, categories: Categories 
     raise CheckpointError(
         f"the categories of {source} ({len(ours)}) and of {data} ({len(theirs)}) differ{first}; "
         f"use data with the same categories, or train on this data"
+    )
+
+
+def check_pixel_classes(saved: list[str] | None, classes: Sequence[str] | None, source: str, data: str) -> None:
+    """As :func:`check_categories`, for the classes of semantic segmentation.
+
+    Raises:
+        CheckpointError: naming the first class that differs.
+    """
+    if saved is None or classes is None or list(classes) == saved:
+        return
+    first = next(
+        (f": class {i} is {a} there and {b} here" for i, (a, b) in enumerate(zip(saved, classes)) if a != b), ""
+    )
+    raise CheckpointError(
+        f"the pixel classes of {source} ({len(saved)}) and of {data} ({len(classes)}) differ{first}; use data with the "
+        f"same classes, or train on this data"
     )

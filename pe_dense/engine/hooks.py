@@ -244,7 +244,13 @@ class EvalHook(Hook):
             facts = trainer.facts
             save_checkpoint(
                 Checkpoint(
-                    trainer.checkpoint_dir / BEST, weights, trainer.step, facts["config"], facts["categories"], results
+                    trainer.checkpoint_dir / BEST,
+                    weights,
+                    trainer.step,
+                    facts["config"],
+                    facts["categories"],
+                    results,
+                    facts.get("pixel_classes"),
                 )
             )
             logger.info("best so far: %s %.3f", self.best_metric, value)

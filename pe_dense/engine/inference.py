@@ -58,6 +58,11 @@ class Evaluation:
         """Of the test data, if it has any."""
         return getattr(getattr(self.loader, "dataset", None), "categories", None)
 
+    @property
+    def pixel_classes(self) -> list[str] | None:
+        """Of the test data, if it has any."""
+        return getattr(getattr(self.loader, "dataset", None), "classes", None)
+
     def check_folder(self, key: str) -> None:
         """Results of another evaluation must not be overwritten.
 

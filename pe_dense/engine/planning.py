@@ -80,7 +80,7 @@ def measure(cfg: DictConfig, settings: TrainSettings, images: int, size: tuple[i
     choices = sorted({0, 1, 2, configured}, key=lambda n: 1 / n if n else 0) if configured is not None else [0]
     steps = {}
     with imitated(model) as model:
-        batch = training_batch(images, *size, objects)
+        batch = training_batch(images, *size, objects, getattr(model, "labels", ()) or ("instances",))
         for every in choices:
             for tower in towers:
                 tower.checkpoint_every = every
@@ -209,8 +209,9 @@ def step_times(needs: Needs, settings: TrainSettings, setup: Setup) -> list[Row]
 
 def dataset_size(cfg: DictConfig) -> int | None:
     """Number of training images, None if their files are not here."""
+    sources = OmegaConf.select(cfg, "dataloader.train.sources") or {"": OmegaConf.select(cfg, "dataloader.train")}
     try:
-        return len(instantiate(OmegaConf.select(cfg, "dataloader.train.dataset")))
+        return sum(len(instantiate(source.dataset)) for source in sources.values())
     except FileNotFoundError:
         return None
 

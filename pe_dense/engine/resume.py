@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from pe_dense.config import from_yaml
+from pe_dense.config import ConfigError, from_yaml
 from pe_dense.engine import distributed as dist
 from pe_dense.engine.checkpoint import CheckpointError, check_fits, latest_checkpoint
 from pe_dense.engine.config_diff import changed_keys, describe_changes, flat_config
@@ -132,7 +133,9 @@ def _compared(cfg: DictConfig) -> dict[str, Any]:
 
 
 def data_fingerprint(dataset: Any) -> dict[str, Any]:
-    """What identifies a training set: number of images, categories, and the SHA-256 of its json file if it has one."""
+    """What identifies a training set: number of images, classes, the SHA-256 of its json file if it has one, and the
+    same of each data set that it consists of.
+    """
     categories: Categories | None = getattr(dataset, "categories", None)
     json_file = getattr(dataset, "json_file", None)
     digest = None
@@ -146,6 +149,8 @@ def data_fingerprint(dataset: Any) -> dict[str, Any]:
         "num_images": len(dataset),
         "categories": categories.to_json() if categories is not None else None,
         "json_sha256": digest,
+        "pixel_classes": getattr(dataset, "classes", None),
+        "parts": {name: data_fingerprint(part) for name, part in getattr(dataset, "parts", {}).items()},
     }
 
 
@@ -155,8 +160,15 @@ def check_same_data(saved: dict[str, Any], present: dict[str, Any], source: Path
     Raises:
         RunDirectoryError: naming what differs.
     """
-    what = {"num_images": "number of images", "categories": "categories", "json_sha256": "content of the json file"}
-    different = [text for key, text in what.items() if saved.get(key) != present.get(key)]
+    what = {
+        "num_images": "number of images",
+        "categories": "categories",
+        "json_sha256": "content of the json file",
+        "pixel_classes": "pixel classes",
+        "parts": "data sets that it consists of",
+    }
+    # checkpoints older than a key lack it
+    different = [text for key, text in what.items() if key in saved and saved[key] != present.get(key)]
     if different:
         counts = f"{counted(saved.get('num_images', 0), 'image')} there, {present.get('num_images')} here"
         raise RunDirectoryError(
@@ -165,17 +177,54 @@ def check_same_data(saved: dict[str, Any], present: dict[str, Any], source: Path
         )
 
 
-def check_num_classes(cfg: DictConfig, model: Any, categories: Categories | None) -> None:
-    """The model must have one class per category of the training data.
+def check_num_classes(
+    cfg: DictConfig, model: Any, categories: Categories | None, pixel_classes: Sequence[str] | None = None
+) -> None:
+    """The model must have one class per category of the data, and one per class of its pixels.
 
     Raises:
         CheckpointError: naming both numbers and the key to set.
     """
-    classes = getattr(model, "num_classes", None)
-    if classes is None or categories is None or classes == len(categories):
+    found = {k: v for k, v in flat_config(cfg).items() if k.startswith("model.") and k.endswith("num_classes")}
+    for attribute, data, what in (
+        ("num_classes", categories, "category"),
+        ("num_pixel_classes", pixel_classes, "class of pixels"),
+    ):
+        classes = getattr(model, attribute, None)
+        if classes is not None and data is not None and classes != len(data):
+            keys = [key for key, value in found.items() if value == classes] or list(found)
+            raise CheckpointError(
+                f"the model has {counted(classes, 'class')} but the data set has {counted(len(data), what)}: "
+                f"set {' and '.join(keys or ['model.num_classes'])} to {len(data)}"
+            )
+
+
+def check_labels(model: Any, dataset: Any) -> None:
+    """A model of several tasks and its data must fit: no task without data, no data without a task.
+
+    Models and data sets that do not say what labels they have are not checked.
+
+    Args:
+        model: with the ``labels`` that its training samples carry.
+        dataset: with the ``labels`` of its items, or of its ``parts``.
+
+    Raises:
+        ConfigError: naming the labels and, if a data set is made of several, which one.
+    """
+    wanted: tuple[str, ...] = getattr(model, "labels", ())
+    parts = getattr(dataset, "parts", {"dataloader.train.dataset": dataset})
+    given = {name: getattr(part, "labels", ()) for name, part in parts.items()}
+    if not wanted or not all(given.values()):
         return
-    keys = [k for k in flat_config(cfg) if k.startswith("model.") and k.endswith("num_classes")]
-    raise CheckpointError(
-        f"the model has {counted(classes, 'class')} but the data set has {counted(len(categories), 'category')}: "
-        f"set {' and '.join(keys or ['model.num_classes'])} to {len(categories)}"
-    )
+    for name, labels in given.items():
+        if not set(labels) & set(wanted):
+            raise ConfigError(
+                f"the training data set {name} has {', '.join(labels)}, but the model learns from {', '.join(wanted)}: "
+                f"leave it out, or add a task for it to the model"
+            )
+    missing = [label for label in wanted if not any(label in labels for labels in given.values())]
+    if missing:
+        raise ConfigError(
+            f"the model learns from {', '.join(missing)}, but no training data set ({', '.join(given)}) has that: add "
+            f"one to dataloader.train, or take the task out of the model"
+        )

@@ -19,6 +19,7 @@ from pe_dense.engine import checkpoint as ckpt
 from pe_dense.engine import distributed as dist
 from pe_dense.engine.build import build_evaluation, build_trainer, without_pretrained
 from pe_dense.engine.hooks import Hook
+from pe_dense.engine.inference import Evaluation
 from pe_dense.engine.resume import check_num_classes, find_resume_point
 from pe_dense.engine.rng import seed_all
 from pe_dense.engine.run_directory import (
@@ -34,7 +35,6 @@ from pe_dense.engine.run_log import RunWriter, setup_logging
 from pe_dense.engine.settings import TrainSettings
 from pe_dense.engine.trainer import Trainer
 from pe_dense.evaluation import format_results
-from pe_dense.structures import Categories
 from pe_dense.structures.wording import counted
 
 logger = logging.getLogger(__name__)
@@ -129,7 +129,7 @@ def evaluate(
     check_writable(folder, key)
     evaluation = build_evaluation(cfg, folder)
     path = Path(checkpoint) if checkpoint is not None else _default_checkpoint(settings)
-    model, step = _evaluated_model(cfg, settings, path, evaluation.categories)
+    model, step = _evaluated_model(cfg, settings, path, evaluation)
     evaluation.check_folder("--output")
     model.to(device)
     dist.barrier()  # nobody writes before everybody is ready
@@ -175,7 +175,11 @@ def _check_parts(cfg: DictConfig, parts: Sequence[str]) -> None:
     Raises:
         ConfigError: naming the keys that are missing or something else.
     """
-    wanted = (*parts, *(() if cfg.get("evaluator") is None else _EVALUATED), "train")
+    wanted = dict.fromkeys((*parts, *(() if cfg.get("evaluator") is None else _EVALUATED), "train"))
+    evaluator = cfg.get("evaluator")
+    if isinstance(evaluator, DictConfig) and len(evaluator) and not is_call(evaluator):  # several, by name
+        wanted.pop("evaluator", None)
+        wanted.update(dict.fromkeys(f"evaluator.{name!s}" for name in evaluator))
     raise_all([
         f"{key} is {'missing' if found is None else 'not a call'}: write it as one, {key.split('.')[-1]}=L(...)(...)"
         for key, found in {key: OmegaConf.select(cfg, key) for key in wanted}.items()
@@ -211,16 +215,17 @@ def _default_checkpoint(settings: TrainSettings) -> Path | None:
 
 
 def _evaluated_model(
-    cfg: DictConfig, settings: TrainSettings, path: Path | None, categories: Categories | None
+    cfg: DictConfig, settings: TrainSettings, path: Path | None, evaluation: Evaluation
 ) -> tuple[nn.Module, int | None]:
     """The model with a checkpoint's weights, and their step."""
     if path is None:
         logger.warning("no checkpoint in %s: evaluating the model as the config builds it", settings.output_dir)
         model: nn.Module = instantiate(cfg.model)
-        check_num_classes(cfg, model, categories)
+        check_num_classes(cfg, model, evaluation.categories, evaluation.pixel_classes)
         return model, None
     saved = ckpt.load_checkpoint(path)
-    ckpt.check_categories(saved.categories, categories, str(path), "dataloader.test")
+    ckpt.check_categories(saved.categories, evaluation.categories, str(path), "dataloader.test")
+    ckpt.check_pixel_classes(saved.pixel_classes, evaluation.pixel_classes, str(path), "dataloader.test")
     model = instantiate(without_pretrained(cfg).model)
     ckpt.load_weights(model, saved)
     logger.info("evaluating %s (step %d)", saved.path, saved.step)

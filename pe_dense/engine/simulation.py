@@ -6,7 +6,7 @@ No number is computed and no memory taken, so that a model of any size can be ru
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -67,19 +67,31 @@ def imitated(model: nn.Module) -> Iterator[nn.Module]:
         yield model.to_empty(device="cpu")
 
 
-def training_batch(images: int, height: int, width: int, objects: int) -> list[dict[str, Any]]:
-    """Samples of a given size with ``objects`` boxes and masks each; their values are zero."""
+def training_batch(
+    images: int, height: int, width: int, objects: int, labels: Sequence[str] = ("instances",)
+) -> list[dict[str, Any]]:
+    """Samples of a given size with labels whose values are zero.
+
+    Args:
+        images: how many samples.
+        height, width: of the images.
+        objects: boxes and masks of each image.
+        labels: which ones: "instances", "depth", "sem_seg".
+    """
+    size = (height, width)
+
+    def make(label: str) -> Any:
+        if label != "instances":
+            return torch.zeros(size, dtype=torch.int64 if label == "sem_seg" else torch.float32)
+        boxes, classes = torch.zeros(objects, 4), torch.zeros(objects, dtype=torch.int64)
+        return Instances(size, boxes, classes, masks=torch.zeros(objects, *size, dtype=torch.bool))
+
     return [
         {
-            "image": torch.zeros(3, height, width, dtype=torch.uint8),
+            "image": torch.zeros(3, *size, dtype=torch.uint8),
             "height": height,
             "width": width,
-            "instances": Instances(
-                image_size=(height, width),
-                boxes=torch.zeros(objects, 4),
-                classes=torch.zeros(objects, dtype=torch.int64),
-                masks=torch.zeros(objects, height, width, dtype=torch.bool),
-            ),
+            **{label: make(label) for label in labels},
         }
         for _ in range(images)
     ]

@@ -7,6 +7,7 @@ from pe_dense.evaluation.dense_results import DenseResults, evaluate_dense_resul
 from pe_dense.evaluation.depth import depth_metrics
 from pe_dense.evaluation.depth_evaluator import DepthEvaluator
 from pe_dense.evaluation.evaluator import Evaluator
+from pe_dense.evaluation.multi_evaluator import MultiEvaluator
 from pe_dense.evaluation.scope import read_evaluated_images
 from pe_dense.evaluation.sem_seg_evaluator import SemSegEvaluator
 from pe_dense.evaluation.table import format_results, is_per_class
@@ -18,6 +19,7 @@ __all__ = [
     "DenseResults",
     "DepthEvaluator",
     "Evaluator",
+    "MultiEvaluator",
     "SemSegEvaluator",
     "depth_metrics",
     "evaluate_coco_results",

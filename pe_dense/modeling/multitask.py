@@ -106,8 +106,8 @@ class MultiTaskModel(DenseModel):
 
     @property
     def num_classes(self) -> int | None:
-        """Classes of the objects; without a detector those of the pixels."""
-        return self._number_of_classes("instances") or self.num_pixel_classes
+        """Classes of the objects."""
+        return self._number_of_classes("instances")
 
     @property
     def num_pixel_classes(self) -> int | None:
@@ -141,6 +141,7 @@ class MultiTaskModel(DenseModel):
         predictions: list[dict[str, Any]] = [{} for _ in samples]
         for name, task in self._models():
             found = task.from_features(_neck(task).from_layers(features[name]), sizes, samples)
+            assert isinstance(found, list)
             for everything, own in zip(predictions, found):
                 everything.update(own)
         return predictions
@@ -161,7 +162,7 @@ class MultiTaskModel(DenseModel):
             losses.update({f"{name}.{key}": value * factor for key, value in found.items()})
         return losses
 
-    def _factors(self, counts: Sequence[int]) -> list[float] | list[Tensor]:
+    def _factors(self, counts: Sequence[int]) -> Sequence[float | Tensor]:
         """Factor on the losses of each task, which are means over the samples of this process.
 
         Gradients are averaged over processes, so a process with more of a task's samples than others weighs more.

@@ -21,6 +21,8 @@ from pe_dense.config import (
     to_yaml,
 )
 from pe_dense.engine import TrainSettings
+from pe_dense.engine.build import build_evaluation
+from pe_dense.engine.resume import check_labels
 
 ROOT = Path(__file__).resolve().parents[2] / "configs"
 RECIPES = sorted(p for p in ROOT.rglob("*.py") if p.parent.name != "common")
@@ -51,20 +53,27 @@ def data_root(datasets) -> Path:
 
 def overrides(path: Path, data_root: Path) -> list[str]:
     """What a user sets: where the data is; and no download of weights."""
-    folder = {"coco": "coco", "demo": "coco", "scenes": "coco", "voc": "VOC2012"}.get(
-        path.parent.name, path.parent.name
-    )
-    changes = [f"data.root={data_root.parent / folder}"]
+    folders = {"coco": "coco", "demo": "coco", "scenes": "coco", "voc": "VOC2012", "multitask": "coco"}
+    changes = [f"data.root={data_root.parent / folders.get(path.parent.name, path.parent.name)}"]
+    sources = [name for name in ("coco", "ade20k", "nyu") if path.stem.startswith("coco_ade20k_nyu")]
+    if sources:
+        changes = [f"data.{name}={data_root.parent / name}" for name in sources]
     if path.parent.name == "custom":
         changes = [f"{key}={data_root / value}" for key, value in OWN[kind(path)].items()]
-    if OmegaConf.select(load_config(path, changes), "model.backbone.backbone.weights") is not None:
-        changes.append("model.backbone.backbone.weights=null")
+    key = encoder_key(path)
+    if OmegaConf.select(load_config(path, changes), f"{key}.weights") is not None:
+        changes.append(f"{key}.weights=null")
     return [
         *changes,
         "dataloader.train.num_workers=0",
         "dataloader.test.num_workers=0",
-        "dataloader.train.batch_size=2",
+        f"dataloader.train.batch_size={4 if sources else 2}",
     ]
+
+
+def encoder_key(path: Path) -> str:
+    """Where the recipe's config has its encoder."""
+    return "model.encoder" if path.parent.name == "multitask" else "model.backbone.backbone"
 
 
 def test_there_are_recipes():
@@ -80,7 +89,7 @@ def test_recipe_builds(path, data_root, tmp_path, monkeypatch):
         samples = [{"image": torch.zeros(3, 64, 64, dtype=torch.uint8)}]
         images = model.preprocess(samples).tensor
         assert images.shape[-1] % model.backbone.size_divisibility == 0
-        if path.parent.name not in ("coco", "demo") and path not in CUSTOM_COCO:
+        if path.parent.name not in ("coco", "demo", "multitask") and path not in CUSTOM_COCO:
             with monkeypatch.context() as patch:
                 patch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # does not know the meta device
                 assert model.head(model.backbone(images)).shape[0] == 1
@@ -94,9 +103,10 @@ def test_recipe_builds(path, data_root, tmp_path, monkeypatch):
     assert settings.output_dir.startswith("output/")
     multiplier = instantiate(cfg.lr_schedule)(settings.total_steps(STEPS_PER_EPOCH), STEPS_PER_EPOCH)
     assert 0 < multiplier(10) <= 1
-    assert len(next(train.iterate(0))) == 2
+    assert len(next(train.iterate(0))) == cfg.dataloader.train.batch_size
+    check_labels(model, train.dataset)
     assert [s["image_id"] for batch in instantiate(cfg.dataloader.test) for s in batch]
-    instantiate(cfg.evaluator).reset()
+    build_evaluation(cfg, tmp_path).evaluator.reset()
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=NAMES)
@@ -133,7 +143,7 @@ def test_optimiser_and_schedule_are_those_of_the_recipe(path, data_root, tmp_pat
 
 @pytest.mark.parametrize("path", RECIPES, ids=NAMES)
 def test_named_weights_are_those_of_the_tower(path):
-    backbone = load_config(path, allow_unset=True).model.backbone.backbone
+    backbone = OmegaConf.select(load_config(path, allow_unset=True), encoder_key(path))
     if backbone.get("weights") is not None:
         assert backbone.weights.lower().replace("-", "_") == backbone._target_.rpartition(".")[2]
 

@@ -69,7 +69,7 @@ def test_processes_share_a_batch(balloons, monkeypatch):
     expected = _take(build_train_loader(balloons, CHAIN, 4, num_workers=0), 7, 1)[0]
     parts = []
     for rank in range(2):
-        monkeypatch.setattr(loader_module, "_rank_and_world_size", lambda rank=rank: (rank, 2))
+        monkeypatch.setattr(loader_module, "rank_and_world_size", lambda rank=rank: (rank, 2))
         parts += _take(build_train_loader(balloons, CHAIN, 4, num_workers=0), 7, 1)[0]
     _assert_same([parts], [expected])
     with pytest.raises(ValueError, match="multiple of their number, 2"):
@@ -93,7 +93,7 @@ def test_samples_are_consistent(balloons):
 def test_test_loader_gives_each_image_once(balloons, workers, batch_size, monkeypatch):
     ids = []
     for rank in range(3):
-        monkeypatch.setattr(loader_module, "_rank_and_world_size", lambda rank=rank: (rank, 3))
+        monkeypatch.setattr(loader_module, "rank_and_world_size", lambda rank=rank: (rank, 3))
         loader = build_test_loader(balloons, [ResizeShortestEdge(64, 64)], batch_size, num_workers=workers)
         batches = list(loader)
         assert len(batches) == len(loader)

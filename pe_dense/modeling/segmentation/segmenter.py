@@ -126,10 +126,10 @@ class SemanticSegmenter(DenseModel):
                 f"through the same transforms"
             )
         if labels.device.type == "cpu" and labels.numel():  # a GPU would have to wait
-            unknown = labels[(labels != IGNORE) & ((labels >= self.num_classes) | (labels < 0))]
-            if len(unknown):
+            unknown = (labels != IGNORE) & ((labels >= self.num_classes) | (labels < 0))
+            if unknown.any():
                 raise ValueError(
-                    f"{sample_name(sample)}: a pixel has class index {int(unknown[0])} but the model has num_classes="
+                    f"{sample_name(sample)}: a pixel has class index {int(labels[unknown][0])} but the model has num_classes="
                     f"{self.num_classes}; set it to the data set's number of classes, or mark such pixels {IGNORE}"
                 )
         return labels
