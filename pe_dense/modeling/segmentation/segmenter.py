@@ -129,8 +129,9 @@ class SemanticSegmenter(DenseModel):
             unknown = (labels != IGNORE) & ((labels >= self.num_classes) | (labels < 0))
             if unknown.any():
                 raise ValueError(
-                    f"{sample_name(sample)}: a pixel has class index {int(labels[unknown][0])} but the model has num_classes="
-                    f"{self.num_classes}; set it to the data set's number of classes, or mark such pixels {IGNORE}"
+                    f"{sample_name(sample)}: a pixel has class index {int(labels[unknown][0])} but the model has "
+                    f"num_classes={self.num_classes}; set it to the data set's number of classes, or mark such "
+                    f"pixels {IGNORE}"
                 )
         return labels
 
