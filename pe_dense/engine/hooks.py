@@ -196,10 +196,12 @@ class EvalHook(Hook):
     Args:
         evaluate: evaluates the trainer's present weights and returns flat results, or None if a signal cut it short.
         period: steps between evaluations; 0 = only at the end.
-        best_metric: key of the results that decides.
+        best_metric: key of the results that decides; None keeps none.
     """
 
-    def __init__(self, evaluate: Callable[[Trainer], dict[str, float] | None], period: float, best_metric: str) -> None:
+    def __init__(
+        self, evaluate: Callable[[Trainer], dict[str, float] | None], period: float, best_metric: str | None
+    ) -> None:
         self.evaluate = evaluate
         self.period = period
         self.best_metric = best_metric
@@ -209,7 +211,7 @@ class EvalHook(Hook):
         done = dist.broadcast_object(trainer.writer.evaluations() if trainer.writer is not None else {})
         for results in done.values():
             trainer.results = results
-            self.best = max(self.best, _rankable(results.get(self.best_metric)))
+            self.best = max(self.best, _rankable(results.get(self.best_metric or "")))
         if trainer.step and trainer.step not in done:
             self.after_step(trainer)  # the run ended between this step's checkpoint and its evaluation
 
@@ -230,6 +232,8 @@ class EvalHook(Hook):
         self._keep_best(trainer, results)
 
     def _keep_best(self, trainer: Trainer, results: Mapping[str, float]) -> None:
+        if self.best_metric is None:
+            return
         if self.best_metric not in results:
             logger.warning(
                 'train.best_metric "%s" is not among the results (%s): %s is not written',

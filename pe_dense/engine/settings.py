@@ -24,7 +24,7 @@ class TrainSettings:
         precision: "fp32", or "bf16" (autocast; the weights stay fp32).
         accumulate: a batch is worked off in this many parts, one after another; the result is the mean over the
             batch, so that a batch of 64 stays one whatever the memory of the device.
-        clip_norm: largest L2 norm of all gradients together; None = no clipping.
+        clip_norm: largest L2 norm of all gradients together (in a layer probe: of each layer's); None = no clipping.
         ema_decay: decay per step of the moving average of the weights, e.g. 0.9998; None = no average. When on, the
             averaged weights are the ones evaluated.
         eval_period: epochs between evaluations; 0 = only at the end.
@@ -32,7 +32,8 @@ class TrainSettings:
         checkpoint_period: epochs between checkpoints; 0 = only at the end.
         checkpoint_steps: optimiser steps between checkpoints, instead of ``checkpoint_period``.
         keep_last: how many of the newest checkpoints stay; ``best.safetensors`` is not counted.
-        best_metric: result of the evaluator (higher is better) that decides about ``best.safetensors``.
+        best_metric: result of the evaluator (higher is better) that decides about ``best.safetensors``; None writes
+            none.
         log_period: steps between log lines.
         init_from: a checkpoint whose weights (EMA when it has them) start this new run.
         init_skip: parameters that ``init_from`` leaves at their random values, because they have another shape here
@@ -66,7 +67,7 @@ class TrainSettings:
     checkpoint_period: float = 1.0
     checkpoint_steps: int | None = None
     keep_last: int = 2
-    best_metric: str = "bbox/AP"
+    best_metric: str | None = "bbox/AP"
     log_period: int = 20
     init_from: str | None = None
     init_skip: Sequence[str] = ()

@@ -175,11 +175,21 @@ class Trainer:
         if unhealthy_anywhere:
             self._stop_non_finite(batch, rng)
         if self.settings.clip_norm is not None:
-            clip_grads_with_norm_(self.parameters, self.settings.clip_norm, norm)
+            self._clip(self.settings.clip_norm, norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
         return int(stop)
+
+    def _clip(self, limit: float, norm: Tensor) -> None:
+        """Shorten the gradient, whose norm this is, or those of the parts that a model says are independent."""
+        parts: Callable[[], list[nn.Module]] | None = getattr(self.model, "separate_parts", None)
+        if parts is None:
+            clip_grads_with_norm_(self.parameters, limit, norm)
+            return
+        for part in parts():
+            own = list(part.parameters())
+            clip_grads_with_norm_(own, limit, gradient_norm(own))
 
     def _backward(self, batch: list[Sample]) -> dict[str, Tensor]:
         """Gradients of the mean loss over the batch, worked off in ``accumulate`` parts; detached loss terms."""

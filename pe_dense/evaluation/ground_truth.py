@@ -46,6 +46,9 @@ class GroundTruth:
     sizes: np.ndarray
     coco: hotcoco.COCO
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> GroundTruth:
+        return self  # nothing ever changes it, and it is large
+
     @classmethod
     def from_json(cls, json_file: str | Path, tasks: Sequence[str] | None = TASKS) -> GroundTruth:
         """Read and check a COCO-format json.

@@ -77,7 +77,7 @@ def _summary(tasks: Mapping[str, Mapping[str, float]]) -> str:
         known = {n for line in lines for n in line}
         for names in (*lines, tuple(n for n in values if n not in known)):
             if names:
-                digits = [0 if n in _COUNTS else 4 if task in _FINE else 2 for n in names]
+                digits = [0 if n in _COUNTS else 4 if task.rpartition("/")[2] in _FINE else 2 for n in names]
                 row = [task, *(_number(values[n], d) for n, d in zip(names, digits))]
                 blocks.setdefault(names, []).append(row)
     return "\n\n".join(_table([["task", *names], *rows]) for names, rows in blocks.items())

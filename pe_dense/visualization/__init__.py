@@ -10,6 +10,7 @@ from pe_dense.visualization.detections import visualize_detections
 from pe_dense.visualization.features import FeatureClusters, FeatureColors, features_to_rgb
 from pe_dense.visualization.features_page import write_features_page
 from pe_dense.visualization.instances import ColorBy, draw_instances
+from pe_dense.visualization.layer_curves import LayerCurve, plot_layers
 from pe_dense.visualization.point_cloud import Intrinsics, point_cloud, save_ply
 from pe_dense.visualization.predictions import PredictionPainter, PredictionStyle
 from pe_dense.visualization.sheets import contact_sheet, side_by_side
@@ -20,6 +21,7 @@ __all__ = [
     "FeatureClusters",
     "FeatureColors",
     "Intrinsics",
+    "LayerCurve",
     "PredictionPainter",
     "PredictionStyle",
     "as_rgb",
@@ -31,6 +33,7 @@ __all__ = [
     "features_to_rgb",
     "overlay_sem_seg",
     "palette_color",
+    "plot_layers",
     "plot_run",
     "point_cloud",
     "read_metrics",

@@ -98,9 +98,7 @@ def plot_run(run_dirs: Sequence[str | Path] | str | Path, output: str | Path, sm
             type is unknown.
     """
     folders = [run_dirs] if isinstance(run_dirs, (str, Path)) else list(run_dirs)
-    output = Path(output)
-    if output.suffix.lower() not in _FORMATS:
-        raise ValueError(f"{output}: cannot write pictures of type '{output.suffix}'; use {', '.join(_FORMATS)}")
+    output = checked_picture(output)
     runs = _distinct_names([read_metrics(folder) for folder in folders], folders)
     panels = [
         _Panel("loss", _losses(runs), smoothing),
@@ -120,6 +118,18 @@ def plot_run(run_dirs: Sequence[str | Path] | str | Path, output: str | Path, sm
         figure.suptitle(runs[0].name, fontsize=13)
     output.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(output)
+    return output
+
+
+def checked_picture(output: str | Path) -> Path:
+    """A path that curves can be written to.
+
+    Raises:
+        ValueError: if the picture's type is unknown.
+    """
+    output = Path(output)
+    if output.suffix.lower() not in _FORMATS:
+        raise ValueError(f"{output}: cannot write pictures of type '{output.suffix}'; use {', '.join(_FORMATS)}")
     return output
 
 

@@ -19,7 +19,9 @@ from pe_dense.modeling.backbone.builders import (
 )
 from pe_dense.modeling.backbone.dense_model import DenseModel
 from pe_dense.modeling.backbone.encoder_shape import EncoderShape
+from pe_dense.modeling.backbone.feature_cache import FeatureCache
 from pe_dense.modeling.backbone.features import EncoderFeatures, LayerFeatures
+from pe_dense.modeling.backbone.layer_probe import LayerProbe
 from pe_dense.modeling.backbone.pyramid import FeaturePyramid
 from pe_dense.modeling.backbone.vit import PerceptionEncoder
 from pe_dense.modeling.backbone.weights import WeightsError, load_encoder_weights
@@ -29,8 +31,10 @@ __all__ = [
     "DenseModel",
     "EncoderFeatures",
     "EncoderShape",
+    "FeatureCache",
     "FeaturePyramid",
     "LayerFeatures",
+    "LayerProbe",
     "PerceptionEncoder",
     "WeightsError",
     "load_encoder_weights",

@@ -90,6 +90,21 @@ class EncoderFeatures(nn.Module):
         return [LayerFeatures(*layer) for layer in layers]
 
 
+def block_numbers(encoder: PerceptionEncoder | EncoderShape, layers: Sequence[int]) -> list[int]:
+    """The 0-based blocks that layers mean, which may count from the last.
+
+    Raises:
+        ValueError: for a layer that the encoder does not have.
+    """
+    outside = [i for i in layers if not -encoder.depth <= i < encoder.depth]
+    if outside:
+        raise ValueError(
+            f"layers {list(layers)}: the encoder has blocks 0..{encoder.depth - 1} (-1 is the last), {outside[0]} is "
+            f"none of them"
+        )
+    return [i % encoder.depth for i in layers]
+
+
 def prepare_encoder(
     encoder: PerceptionEncoder | EncoderShape, layers: Sequence[int], norm: bool, trainable_blocks: int | None
 ) -> None:
@@ -99,20 +114,14 @@ def prepare_encoder(
     Raises:
         ValueError: for a layer or a norm that the encoder does not have.
     """
-    outside = [i for i in layers if not -encoder.depth <= i < encoder.depth]
-    if outside:
-        raise ValueError(
-            f"layers {list(layers)}: the encoder has blocks 0..{encoder.depth - 1} (-1 is the last), {outside[0]} is "
-            f"none of them"
-        )
+    taken = block_numbers(encoder, layers)
     if norm and not isinstance(encoder.ln_post, nn.LayerNorm):
         raise ValueError("norm=True, but this encoder has no final norm; build a PE-Core tower with ln_post=True")
     if trainable_blocks is not None:
         encoder.freeze(trainable_blocks)
     if isinstance(encoder, EncoderShape):
         return  # other necks may need what this one does not
-    last = max(i % encoder.depth for i in layers)
-    unused = [*encoder.blocks[last + 1 :], encoder.attn_pool, encoder.proj, None if norm else encoder.ln_post]
+    unused = [*encoder.blocks[max(taken) + 1 :], encoder.attn_pool, encoder.proj, None if norm else encoder.ln_post]
     for part in unused:
         if part is not None:
             part.requires_grad_(False)
@@ -127,6 +136,11 @@ def running(encoder: PerceptionEncoder | EncoderShape) -> PerceptionEncoder:
     if isinstance(encoder, EncoderShape):
         raise RuntimeError("this neck was built on an EncoderShape: run the shared encoder and call from_layers")
     return encoder
+
+
+def covered_cells(neck: Any, size: tuple[int, int]) -> tuple[int, int]:
+    """(rows, columns) of a neck's maps that an image of this (height, width) covers, at least in part."""
+    return -(-size[0] // neck.stride), -(-size[1] // neck.stride)
 
 
 def covered_size(neck: Any, features: Any) -> tuple[int, int]:

@@ -1,0 +1,133 @@
+"""Numbers per layer of an encoder: the best layer, a table, and files."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+LOWER_IS_BETTER = frozenset({"abs_rel", "sq_rel", "rmse", "rmse_log", "log10", "silog"})
+HEADLINES = ("depth/rmse", "sem_seg/mIoU", "bbox/AP", "classification/top1", "knn/top1")
+"""What the picture shows of each task, as in PE's figure."""
+
+_KEY = re.compile(r"layer_(\d+)/(.+)")
+_COUNTS = ("images", "skipped")
+
+
+@dataclass(frozen=True)
+class LayerScores:
+    """Scores of layers.
+
+    Attributes:
+        scores: metric to layer to value; NaN where there is none.
+        ranked: whether values are good or bad; otherwise no layer is the best.
+    """
+
+    scores: Mapping[str, Mapping[int, float]]
+    ranked: bool = True
+
+    @classmethod
+    def from_results(cls, results: Mapping[str, float]) -> LayerScores:
+        """From what :class:`LayerEvaluator` gives; results of other names are left out.
+
+        Raises:
+            ValueError: if there is none of its names.
+        """
+        scores: dict[str, dict[int, float]] = {}
+        for key, value in results.items():
+            found = _KEY.fullmatch(key)
+            if found is not None and found[2].rpartition("/")[2] not in _COUNTS:
+                scores.setdefault(found[2], {})[int(found[1])] = value
+        if not scores:
+            raise ValueError(
+                f"the results ({', '.join(results) or 'none'}) are not those of layers: use a LayerEvaluator"
+            )
+        return cls(scores)
+
+    @property
+    def layers(self) -> list[int]:
+        """All layers, ascending."""
+        return sorted({layer for values in self.scores.values() for layer in values})
+
+    @property
+    def headlines(self) -> list[str]:
+        """The metrics to draw: the known ones, else the first."""
+        return [name for name in HEADLINES if name in self.scores] or list(self.scores)[:1]
+
+    def best(self, metric: str) -> int | None:
+        """The layer with the best value, the first of equals; ``None`` if no value is a number, or none is better.
+
+        Raises:
+            ValueError: if the metric is unknown.
+        """
+        self.check(metric)
+        if not self.ranked:
+            return None
+        sign = -1 if lower_is_better(metric) else 1
+        ranked = {layer: sign * value for layer, value in self.scores[metric].items() if not math.isnan(value)}
+        return max(ranked, key=lambda layer: (ranked[layer], -layer)) if ranked else None
+
+    def check(self, metric: str) -> None:
+        """Raise a ValueError if there is no such metric."""
+        if metric not in self.scores:
+            raise ValueError(f"metric {metric} is unknown: choose one of {', '.join(self.scores)}")
+
+    def table(self, metrics: Sequence[str] | None = None) -> str:
+        """A line per layer for a terminal, the best of each column marked with a star.
+
+        Args:
+            metrics: the columns; ``None`` takes all but recalls.
+        """
+        names = [m for m in self.scores if "/AR" not in m] if metrics is None else list(metrics)
+        best = {name: self.best(name) for name in names}
+        rows = [["layer", *(f"{name} " for name in names)]]
+        for layer in self.layers:
+            cells = [_number(name, self.scores[name].get(layer, math.nan)) for name in names]
+            rows.append([str(layer), *(c + ("*" if best[n] == layer else " ") for n, c in zip(names, cells))])
+        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+        return "\n".join("  ".join(cell.rjust(w) for cell, w in zip(row, widths)).rstrip() for row in rows)
+
+    def to_json(self) -> str:
+        """``{"best": {metric: layer}, "layers": {layer: {metric: value}}}``, null where there is no number."""
+        plain = {
+            str(layer): {name: _finite(values.get(layer, math.nan)) for name, values in self.scores.items()}
+            for layer in self.layers
+        }
+        best = {"best": {name: self.best(name) for name in self.scores}} if self.ranked else {}
+        return json.dumps({**best, "layers": plain}, indent=1) + "\n"
+
+    def to_csv(self) -> str:
+        """A row per layer, a column per metric; empty where there is no number."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["layer", *self.scores])
+        for layer in self.layers:
+            values = (_finite(v.get(layer, math.nan)) for v in self.scores.values())
+            writer.writerow([layer, *("" if value is None else repr(value) for value in values)])
+        return text.getvalue()
+
+    def save(self, stem: str | Path) -> list[Path]:
+        """Write ``<stem>.json`` and ``<stem>.csv``; their folder is made if need be."""
+        paths = [Path(f"{stem}{suffix}") for suffix in (".json", ".csv")]
+        paths[0].parent.mkdir(parents=True, exist_ok=True)
+        for path, text in zip(paths, (self.to_json(), self.to_csv())):
+            path.write_text(text, encoding="utf-8")
+        return paths
+
+
+def lower_is_better(metric: str) -> bool:
+    """Whether a metric such as "depth/rmse" is an error."""
+    return metric.rpartition("/")[2] in LOWER_IS_BETTER
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _number(metric: str, value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.4f}" if metric.startswith("depth/") else f"{value:.2f}"

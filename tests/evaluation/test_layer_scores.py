@@ -1,0 +1,51 @@
+"""Scores of layers: the best one, the table, the files."""
+
+import csv
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from pe_dense.evaluation import LayerScores
+
+RESULTS = {
+    "layer_00/depth/rmse": 0.5, "layer_00/depth/delta1": 0.6, "layer_00/depth/images": 7.0,
+    "layer_03/depth/rmse": 0.25, "layer_03/depth/delta1": math.nan,
+    "layer_11/depth/rmse": 0.25, "layer_11/depth/delta1": 0.9, "loss": 3.0,
+}  # fmt: skip
+
+
+def test_best_layers() -> None:
+    scores = LayerScores.from_results(RESULTS)
+    assert scores.layers == [0, 3, 11]
+    assert list(scores.scores) == ["depth/rmse", "depth/delta1"]
+    assert scores.headlines == ["depth/rmse"]
+    assert scores.best("depth/rmse") == 3  # lower is better; the first of equals
+    assert scores.best("depth/delta1") == 11
+    assert LayerScores({"x": {0: math.nan}}).best("x") is None
+    assert LayerScores({"x": {0: math.nan}}).headlines == ["x"]
+    with pytest.raises(ValueError, match="metric depth/AP is unknown: choose one of depth/rmse, depth/delta1"):
+        scores.best("depth/AP")
+    with pytest.raises(ValueError, match=r"the results \(depth/rmse\) are not those of layers"):
+        LayerScores.from_results({"depth/rmse": 0.5})
+
+
+def test_table_and_files(tmp_path: Path) -> None:
+    scores = LayerScores.from_results(RESULTS)
+    lines = scores.table().splitlines()
+    assert [line.split() for line in lines] == [
+        ["layer", "depth/rmse", "depth/delta1"],
+        ["0", "0.5000", "0.6000"],
+        ["3", "0.2500*", "-"],
+        ["11", "0.2500", "0.9000*"],
+    ]
+    assert len({line.index(".") for line in lines[1:]}) == 1
+    paths = scores.save(tmp_path / "new" / "scores")
+    assert [p.name for p in paths] == ["scores.json", "scores.csv"]
+    found = json.loads(paths[0].read_text())
+    assert found["best"] == {"depth/rmse": 3, "depth/delta1": 11}
+    assert found["layers"]["3"] == {"depth/rmse": 0.25, "depth/delta1": None}
+    rows = list(csv.DictReader(paths[1].open()))
+    assert [row["layer"] for row in rows] == ["0", "3", "11"]
+    assert rows[1] == {"layer": "3", "depth/rmse": "0.25", "depth/delta1": ""}
