@@ -44,7 +44,7 @@ def attention_maps(encoder: PerceptionEncoder, images: Tensor, block: int, cell:
         raise ValueError(f"patch {cell} lies outside the grid of {height} x {width} patches")
     attention = encoder.blocks[block].attn
     x, rope, mask, windows = _inputs(encoder, images, block)
-    patches = _patches(encoder, height, width).to(x.device)
+    patches = token_patches(encoder, height, width).to(x.device)
     token = 0 if cell is None else int((patches == cell[0] * width + cell[1]).nonzero()[0, 0])
     weights = _weights(attention, x, rope, mask, windows, token)
     maps = weights.new_zeros(*weights.shape[:2], height * width)
@@ -52,7 +52,7 @@ def attention_maps(encoder: PerceptionEncoder, images: Tensor, block: int, cell:
     return maps.unflatten(2, (height, width))
 
 
-def _patches(encoder: PerceptionEncoder, height: int, width: int) -> Tensor:
+def token_patches(encoder: PerceptionEncoder, height: int, width: int) -> Tensor:
     """Number of the patch, row by row, that each token of a block stands for; -1 for the class token and padding."""
     grid = torch.arange(height * width).view(1, height, width, 1) + 1
     if encoder.window_size:
