@@ -1,6 +1,8 @@
 """Data sets, transforms, samplers and loaders."""
 
 from pe_dense.data.annotations import ImageAnnotations
+from pe_dense.data.class_folder import ClassFolder, count_folder_classes
+from pe_dense.data.classification_transforms import CenterCrop, RandomResizedCrop
 from pe_dense.data.coco import CocoDataset, class_names, count_classes, has_masks
 from pe_dense.data.combined import JointDataset, MixedDataset
 from pe_dense.data.dense_transforms import (
@@ -37,7 +39,9 @@ __all__ = [
     "ADE20K",
     "VOC2012",
     "CamVid",
+    "CenterCrop",
     "Cityscapes",
+    "ClassFolder",
     "CocoDataset",
     "ColorJitter",
     "Crop",
@@ -58,6 +62,7 @@ __all__ = [
     "PhotometricDistortion",
     "RandomCrop",
     "RandomFlip",
+    "RandomResizedCrop",
     "RandomRotation",
     "RandomScale",
     "ResizeShortestEdge",
@@ -70,6 +75,7 @@ __all__ = [
     "build_train_loader",
     "class_names",
     "count_classes",
+    "count_folder_classes",
     "count_sem_seg_classes",
     "has_masks",
     "read_image",

@@ -1,5 +1,6 @@
 """One evaluator per benchmark protocol."""
 
+from pe_dense.evaluation.classification_evaluator import ClassificationEvaluator
 from pe_dense.evaluation.coco import evaluate_coco_results
 from pe_dense.evaluation.coco_evaluator import CocoEvaluator
 from pe_dense.evaluation.dense import DenseComparison, DenseEvaluator
@@ -7,18 +8,23 @@ from pe_dense.evaluation.dense_results import DenseResults, evaluate_dense_resul
 from pe_dense.evaluation.depth import depth_metrics
 from pe_dense.evaluation.depth_evaluator import DepthEvaluator
 from pe_dense.evaluation.evaluator import Evaluator
+from pe_dense.evaluation.layer_evaluator import LayerEvaluator
+from pe_dense.evaluation.layer_scores import LayerScores
 from pe_dense.evaluation.multi_evaluator import MultiEvaluator
 from pe_dense.evaluation.scope import read_evaluated_images
 from pe_dense.evaluation.sem_seg_evaluator import SemSegEvaluator
 from pe_dense.evaluation.table import format_results, is_per_class
 
 __all__ = [
+    "ClassificationEvaluator",
     "CocoEvaluator",
     "DenseComparison",
     "DenseEvaluator",
     "DenseResults",
     "DepthEvaluator",
     "Evaluator",
+    "LayerEvaluator",
+    "LayerScores",
     "MultiEvaluator",
     "SemSegEvaluator",
     "depth_metrics",
