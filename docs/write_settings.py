@@ -17,7 +17,7 @@ from typing import Any
 
 from pe_dense import data, engine, evaluation
 from pe_dense.config import load_config
-from pe_dense.modeling import backbone, depth, detection, segmentation
+from pe_dense.modeling import backbone, classification, depth, detection, segmentation
 
 DOCS = Path(__file__).resolve().parent
 PAGE = DOCS / "settings.md"
@@ -41,21 +41,27 @@ SECTIONS: dict[str, Sequence[Target]] = {
     "dataloader.test": [data.build_test_loader],
     "dataloader.*.dataset": [
         data.CocoDataset, data.DepthList, data.NYUDepth, data.NYUDepthMat, data.KITTIDepth, data.SemSegFolder,
-        data.ADE20K, data.VOC2012, data.Cityscapes, data.CamVid, data.training_share,
+        data.ADE20K, data.VOC2012, data.Cityscapes, data.CamVid, data.training_share, data.ClassFolder,
     ],
     "dataloader.*.transforms": [
         data.RandomFlip, data.LargeScaleJitter, data.ResizeShortestEdge, data.RandomCrop, data.ColorJitter,
         data.Crop, data.FixedSizeCrop, data.RandomScale, data.RandomRotation, data.GammaJitter,
-        data.PhotometricDistortion,
+        data.PhotometricDistortion, data.RandomResizedCrop, data.CenterCrop,
     ],
-    "evaluator": [evaluation.CocoEvaluator, evaluation.DepthEvaluator, evaluation.SemSegEvaluator],
+    "evaluator": [
+        evaluation.CocoEvaluator, evaluation.DepthEvaluator, evaluation.SemSegEvaluator,
+        evaluation.ClassificationEvaluator, evaluation.LayerEvaluator,
+    ],
     "model": [
         detection.build_mask_rcnn, detection.build_cascade_mask_rcnn, depth.build_linear_depth, depth.build_dpt_depth,
         segmentation.build_linear_segmenter, segmentation.build_pyramid_segmenter,
+        classification.build_linear_classifier, backbone.LayerProbe,
     ],
     "model.inference": [segmentation.SegInference],
+    "model.cache": [backbone.FeatureCache],
     "model.backbone": [backbone.FeaturePyramid, backbone.EncoderFeatures],
     "model.backbone.backbone": [backbone.pe_spatial_b16_512, backbone.PerceptionEncoder],
+    "knn": [classification.KnnClassifier],
 }  # fmt: skip
 OWN_DATA = {"json": "json_file", "images": "image_root"}  # the other keys have the name of their argument
 NOTES = {

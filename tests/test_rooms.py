@@ -16,6 +16,7 @@ ALLOWED = {
     "modeling/detection": {"modeling/backbone"},
     "modeling/depth": {"modeling/backbone"},
     "modeling/segmentation": {"modeling/backbone"},
+    "modeling/classification": {"modeling/backbone"},
     "data": {"structures", "config"},  # run_constant, for what a config takes from the data
     "evaluation": {"structures", "config"},
     "engine": {"config", "structures", "evaluation", TOP},  # the version: checkpoints carry it
@@ -27,6 +28,7 @@ ALLOWED = {
         "layers",
         "modeling",
         "modeling/backbone",
+        "modeling/classification",
         "modeling/depth",  # whose depth has a unit, or not
         "data",
         "evaluation",

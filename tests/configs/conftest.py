@@ -65,6 +65,12 @@ def _write_sem_seg(root: Path) -> None:
         (lists / f"{split}.txt").write_text("0\n1\n")
 
 
+def _write_classes(root: Path) -> None:
+    for part in ("train", "val"):
+        for name in ("n01", "n02"):
+            _image(root / part / name / "0.jpg", 60, 80)
+
+
 @pytest.fixture(scope="module")
 def datasets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder with one folder for each data set."""
@@ -73,4 +79,5 @@ def datasets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     _write_nyu(root / "nyu")
     _write_kitti(root / "kitti")
     _write_sem_seg(root)
+    _write_classes(root / "imagenet")
     return root

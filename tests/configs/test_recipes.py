@@ -36,13 +36,19 @@ OWN = {
     "sem_seg": {
         "data.images": "train", "data.masks": "sem_seg_train", "data.classes": "annotations/sem_seg_classes.json",
     },
+    "classes": {"data.train": "../imagenet/train", "data.val": "../imagenet/val"},
 }  # fmt: skip
 STEPS_PER_EPOCH = 117266 / 64
 
 
 def kind(path: Path) -> str:
     """Which of the kinds of own data a recipe of ``custom`` reads."""
-    return "coco" if path in CUSTOM_COCO else "depth" if path.stem.startswith("depth") else "sem_seg"
+    return "coco" if path in CUSTOM_COCO else next(k for k in OWN if k in path.stem)
+
+
+def is_probe(path: Path) -> bool:
+    """Whether a recipe's model is put on every layer."""
+    return path.parent.name == "probe"
 
 
 @pytest.fixture(scope="module")
@@ -54,11 +60,12 @@ def data_root(datasets) -> Path:
 def overrides(path: Path, data_root: Path) -> list[str]:
     """What a user sets: where the data is; and no download of weights."""
     folders = {"coco": "coco", "demo": "coco", "scenes": "coco", "voc": "VOC2012", "multitask": "coco"}
-    changes = [f"data.root={data_root.parent / folders.get(path.parent.name, path.parent.name)}"]
+    name = path.stem.split("_")[0] if is_probe(path) else path.parent.name
+    changes = [f"data.root={data_root.parent / folders.get(name, name)}"]
     sources = [name for name in ("coco", "ade20k", "nyu") if path.stem.startswith("coco_ade20k_nyu")]
     if sources:
         changes = [f"data.{name}={data_root.parent / name}" for name in sources]
-    if path.parent.name == "custom":
+    if name == "custom":
         changes = [f"{key}={data_root / value}" for key, value in OWN[kind(path)].items()]
     key = encoder_key(path)
     if OmegaConf.select(load_config(path, changes), f"{key}.weights") is not None:
@@ -73,7 +80,8 @@ def overrides(path: Path, data_root: Path) -> list[str]:
 
 def encoder_key(path: Path) -> str:
     """Where the recipe's config has its encoder."""
-    return "model.encoder" if path.parent.name == "multitask" else "model.backbone.backbone"
+    special = {"multitask": "model.encoder", "probe": "model.model.backbone.backbone"}
+    return special.get(path.parent.name, "model.backbone.backbone")
 
 
 def test_there_are_recipes():
@@ -89,9 +97,17 @@ def test_recipe_builds(path, data_root, tmp_path, monkeypatch):
         samples = [{"image": torch.zeros(3, 64, 64, dtype=torch.uint8)}]
         images = model.preprocess(samples).tensor
         assert images.shape[-1] % model.backbone.size_divisibility == 0
-        if path.parent.name not in ("coco", "demo", "multitask") and path not in CUSTOM_COCO:
-            with monkeypatch.context() as patch:
-                patch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # does not know the meta device
+        with monkeypatch.context() as patch:
+            patch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # does not know the meta device
+            if is_probe(path):
+                assert len(model.probes) == model.backbone.backbone.depth
+                for probe, layer in zip(model.probes.values(), model.backbone(images)):
+                    features = probe.backbone.from_layers([layer])
+                    if hasattr(probe, "pooling"):
+                        assert len(probe.eval().from_features(features, [(64, 64)], samples)) == 1
+                    elif hasattr(probe, "head"):
+                        assert probe.head(features).shape[0] == 1
+            elif path.parent.name not in ("coco", "demo", "multitask") and path not in CUSTOM_COCO:
                 assert model.head(model.backbone(images)).shape[0] == 1
     optimizer = instantiate(cfg.optimizer)(model)
     assert {id(p) for g in optimizer.param_groups for p in g["params"]} == {

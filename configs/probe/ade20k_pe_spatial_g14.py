@@ -1,0 +1,10 @@
+"""A linear segmentation head on every layer of PE-Spatial G, frozen; ADE20K, DINOv2's settings. Not trained here."""
+
+from pe_dense.config import LazyCall as L
+from pe_dense.modeling.backbone import pe_spatial_g14_448
+
+from .ade20k_pe_spatial_b16 import data, dataloader, evaluator, lr_schedule, model, optimizer, train
+
+model.model.backbone.backbone = L(pe_spatial_g14_448)(weights="PE-Spatial-G14-448")
+model.model.backbone.layers = [-1]
+train.output_dir = "output/probe_ade20k_pe_spatial_g14"

@@ -1,0 +1,220 @@
+"""The layer probe: train the same head on every layer of an encoder, and show which layer is best."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from pe_dense.config import LazyCall, instantiate
+from pe_dense.engine import distributed as dist
+from pe_dense.engine.build import build_model, without_pretrained
+from pe_dense.engine.checkpoint import BEST, latest_checkpoint, load_checkpoint, load_weights
+from pe_dense.engine.rng import seed_all
+from pe_dense.engine.run import config_of_checkpoint, train
+from pe_dense.engine.run_directory import writing_to
+from pe_dense.evaluation import LayerScores
+from pe_dense.evaluation.layer_scores import lower_is_better
+from pe_dense.modeling.backbone import FeatureCache, LayerProbe
+from pe_dense.modeling.backbone.features import running
+from pe_dense.modeling.backbone.layer_statistics import layer_statistics
+from pe_dense.modeling.classification import ImageClassifier
+from pe_dense.prediction.layer_vectors import LayerVectors
+from pe_dense.visualization import LayerCurve, plot_layers
+
+logger = logging.getLogger(__name__)
+
+_ENCODER = "backbone.backbone."  # of the names of a model's weights
+_COPIES = "probes."
+
+DRAWN_STATISTICS = (
+    "norm/median", "norm/max", "tokens/outliers", "tokens/global", "rank/effective", "attention/distance_px",
+)  # fmt: skip
+
+
+def run_probe(
+    cfg: DictConfig,
+    parts: Sequence[str] | None = None,
+    resume: bool = False,
+    metrics: Sequence[str] | None = None,
+    images: int = 64,
+) -> list[LayerScores]:
+    """All that a config's probe can tell: :func:`probe_layers`, :func:`probe_knn`, :func:`describe_layers`.
+
+    Args:
+        cfg: of a :class:`LayerProbe`.
+        parts: some of "train", "knn" and "statistics"; ``None``: all, but "knn" only if the config has ``knn``.
+        resume, metrics: see :func:`probe_layers`.
+        images: see :func:`describe_layers`.
+
+    Raises:
+        ValueError: if "knn" is asked for and the config has none, and see the functions.
+    """
+    if parts is None:
+        parts = [part for part in ("train", "knn", "statistics") if part != "knn" or cfg.get("knn") is not None]
+    if "knn" in parts and cfg.get("knn") is None:
+        raise ValueError("the config has no knn: use a recipe of classification, or add knn = L(KnnClassifier)()")
+    found = [probe_layers(cfg, resume, metrics)] if "train" in parts else []
+    rest = [part for part in ("knn", "statistics") if part in parts]
+    if rest:
+        model = build_probe(cfg)
+        found += [probe_knn(cfg, model) if part == "knn" else describe_layers(cfg, model, images) for part in rest]
+    return found
+
+
+def probe_layers(cfg: DictConfig, resume: bool = False, metrics: Sequence[str] | None = None) -> LayerScores:
+    """Train the probe of a config, and write ``scores.json``, ``scores.csv`` and ``scores.png`` to its run directory.
+
+    Args:
+        cfg: a run whose model is a :class:`LayerProbe` and whose evaluator is a :class:`LayerEvaluator`.
+        resume: see :func:`pe_dense.engine.train`.
+        metrics: what to draw, such as "depth/rmse"; ``None`` takes the usual one of the task.
+
+    Raises:
+        ValueError: see :func:`pe_dense.engine.train`; for a metric that the evaluator does not give.
+    """
+    scores = LayerScores.from_results(train(cfg, resume=resume))
+    write_scores(scores, Path(cfg.train.output_dir), "scores", metrics)
+    return scores
+
+
+def probe_knn(cfg: DictConfig, model: LayerProbe) -> LayerScores:
+    """Classify the test images by their nearest neighbours among the training images, with each layer; write ``knn.*``.
+
+    Both go through the transforms of the test images. The vectors stay in ``knn/`` of the run directory, where a run
+    that was killed finds those it had.
+
+    Args:
+        cfg: with ``knn``, a :class:`KnnClassifier`.
+        model: of an :class:`ImageClassifier`, whose pooling is taken; see :func:`build_probe`.
+
+    Raises:
+        ValueError: for a model of another task, or if the vectors cannot be written.
+    """
+    output = Path(cfg.train.output_dir)
+    classifier = next(iter(model.probes.values()))
+    if not isinstance(classifier, ImageClassifier):
+        raise ValueError(f"nearest neighbours need an ImageClassifier, the probe has a {type(classifier).__name__}")
+    knn, pooling, precision = instantiate(cfg.knn), classifier.pooling, instantiate(cfg.train).precision
+    settings = str(OmegaConf.to_container(cfg.dataloader.test.transforms, resolve=True))
+    loader = lambda part: instantiate(cfg.dataloader.test, dataset=part)
+    sets = {"train": instantiate(cfg.dataloader.train.dataset), "test": instantiate(cfg.dataloader.test.dataset)}
+    vectors = {}
+    for name, dataset in sets.items():
+        vectors[name] = LayerVectors(output / "knn", name, model, pooling, precision, settings)
+        vectors[name].compute(dataset, loader)
+    labels, samples = vectors["train"].labels().to(model.device), [{"image_id": i} for i in vectors["test"].image_ids()]
+    results: dict[str, float] = {}
+    for layer in model.layers:
+        bank, queries = (vectors[name].layer(layer).to(model.device) for name in ("train", "test"))
+        votes = knn(queries, bank, labels, classifier.num_classes)
+        evaluator = instantiate(cfg.evaluator.evaluator)
+        evaluator.process(samples, [{"classes": row} for row in votes])
+        results |= {f"layer_{layer:02d}/knn/{k.rpartition('/')[2]}": v for k, v in evaluator.evaluate().items()}
+    scores = LayerScores.from_results(results)
+    write_scores(scores, output, "knn")
+    return scores
+
+
+def describe_layers(cfg: DictConfig, model: LayerProbe, images: int = 64) -> LayerScores:
+    """Statistics of the features of test images, see :func:`layer_statistics`; write ``statistics.*``.
+
+    Args:
+        cfg: with ``dataloader.test``.
+        model: see :func:`build_probe`.
+        images: how many, the first ones.
+
+    Raises:
+        ValueError: if the number is not positive.
+    """
+    if images < 1:
+        raise ValueError(f"statistics of {images} images are asked for: give at least 1")
+    samples = islice((s for batch in instantiate(cfg.dataloader.test) for s in batch), images)
+    neck: Any = model.backbone
+    pictures = (model.preprocess([sample]).tensor for sample in samples)
+    scores = LayerScores(layer_statistics(running(neck.backbone), pictures, model.layers, neck.norm), ranked=False)
+    write_scores(scores, Path(cfg.train.output_dir), "statistics", DRAWN_STATISTICS)
+    return scores
+
+
+def write_scores(scores: LayerScores, folder: Path, name: str, metrics: Sequence[str] | None = None) -> None:
+    """Write ``<name>.json``, ``<name>.csv`` and ``<name>.png``, in the main process.
+
+    Args:
+        metrics: what to draw; ``None`` takes the usual ones.
+    """
+    drawn = scores.headlines if metrics is None else list(metrics)
+    for metric in drawn:
+        scores.check(metric)
+    if not dist.is_main():
+        return
+    curves = [LayerCurve(m, scores.scores[m], scores.best(m), lower_is_better(m)) for m in drawn]
+    with writing_to(folder):
+        paths = [*scores.save(folder / name), plot_layers(curves, folder / f"{name}.png", folder.name)]
+    logger.info("wrote %s", ", ".join(map(str, paths)))
+
+
+def with_cache(cfg: DictConfig, limit_gb: float) -> DictConfig:
+    """Let a probe keep the features of the training images on disk, in ``features/`` of its run directory.
+
+    The training images go through the transforms of the test images: augmented ones would be others in each epoch.
+    """
+    folder = str(Path(cfg.train.output_dir) / "features")
+    cfg.model.cache = LazyCall(FeatureCache)(folder=folder, limit_gb=limit_gb)
+    cfg.dataloader.train.transforms = OmegaConf.to_container(cfg.dataloader.test.transforms)
+    return cfg
+
+
+def with_encoder_of(cfg: DictConfig, run: str | Path) -> DictConfig:
+    """Let a probe look into the encoder of a trained model, with that model's normalisation of the pixels.
+
+    Args:
+        cfg: of a :class:`LayerProbe`.
+        run: a checkpoint, or the folder of a run.
+
+    Raises:
+        FileNotFoundError: if there is no such checkpoint.
+        ValueError: if its model has no encoder in the places where models have theirs.
+    """
+    saved = load_checkpoint(run)
+    source = without_pretrained(config_of_checkpoint(saved)).model
+    while source.get("model") is not None:  # itself a probe
+        source = source.model
+    encoder: Any = OmegaConf.select(source, "backbone.backbone") or source.get("encoder")
+    if encoder is None or not any(name.startswith(_ENCODER) for name in saved.weights):
+        raise ValueError(f"checkpoint {saved.path}: its model has no encoder to probe")
+    probed = cfg.model.model
+    probed.backbone.backbone = OmegaConf.to_container(encoder, resolve=True)
+    probed.backbone.layers = [-1]
+    task = source if source.get("tasks") is None else next(iter(source.tasks.values()))  # all tasks normalise alike
+    for key in ("pixel_mean", "pixel_std"):
+        if task.get(key) is not None:
+            probed[key] = OmegaConf.to_container(task[key], resolve=True)
+    parts = {".".join(name.split(".")[: 2 if name.startswith("backbone.") else 1]) + "." for name in saved.weights}
+    cfg.train.init_from = str(saved.path)
+    cfg.train.init_skip = [_COPIES, *sorted(parts - {_ENCODER, _COPIES})]
+    return cfg
+
+
+def build_probe(cfg: DictConfig) -> LayerProbe:
+    """The probe with the encoder's weights: of its run directory if it has been trained, else as the run would start.
+
+    Raises:
+        ValueError: if the config's model is no :class:`LayerProbe`.
+    """
+    settings = instantiate(cfg.train)
+    device = settings.torch_device()
+    checkpoints = Path(settings.output_dir) / "checkpoints"
+    seed_all(settings.seed)
+    if latest_checkpoint(checkpoints) is not None or (checkpoints / BEST).is_file():
+        model = instantiate(without_pretrained(cfg).model)
+        load_weights(model, load_checkpoint(settings.output_dir))
+    else:
+        model = build_model(cfg, settings, device, resumed=False)
+    if not isinstance(model, LayerProbe):
+        raise ValueError(f"the config's model is a {type(model).__name__}, not a LayerProbe: use one of configs/probe")
+    return model.to(device).eval()

@@ -1,0 +1,50 @@
+"""The tool that probes layers."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pe_dense.data.scenes import write_scenes
+
+from .conftest import ROOT
+
+RunTool = Callable[..., int]
+TINY = [
+    "model.model.backbone.backbone.embed_dim=32",
+    "model.model.backbone.backbone.num_heads=2",
+    "dataloader.train.num_workers=0",
+    "dataloader.test.num_workers=0",
+    "dataloader.train.batch_size=2",
+    "train.epochs=null",
+    "train.steps=1",
+    "train.device=cpu",
+]
+
+
+def test_probe_on_scenes(tmp_path: Path, run_tool: RunTool, capsys: pytest.CaptureFixture[str]) -> None:
+    data = write_scenes(tmp_path / "scenes", train=2, val=1, size=64, videos=0).root
+    output = tmp_path / "probe"
+    config = [
+        "--config-file",
+        ROOT / "configs/probe/scenes_depth.py",
+        f"data.root={data}",
+        f"train.output_dir={output}",
+    ]
+    options = ["--layers", 0, -1, "--cache-gb", 0.1, "--images", 1]
+    assert run_tool("probe_layers", *config, *TINY, *options) == 0
+    tables = capsys.readouterr().out.split("\n\n")
+    assert [table.split()[0] for table in tables] == ["layer", "layer"]
+    assert [line.split()[0] for line in tables[0].splitlines()] == ["layer", "0", "3"]
+    assert "depth/rmse" in tables[0]
+    assert "attention/distance_px" in tables[1]
+    assert json.loads((output / "scores.json").read_text())["best"]["depth/rmse"] in (0, 3)
+    assert len(list((output / "features").glob("*/*.safetensors"))) == 2
+    written = output / "config.yaml"
+    assert run_tool("probe_layers", "--config-file", written, "--resume", "--only", "train") == 0
+    assert capsys.readouterr().out.strip() == tables[0].strip()
+    assert run_tool("probe_layers", *config, *TINY, f"train.output_dir={tmp_path}/x", "--layers", 4) == 2
+    assert "layers [4]: the encoder has blocks 0..3 (-1 is the last), 4 is none of them" in capsys.readouterr().err
+    assert run_tool("probe_layers", *config, "--only", "knn") == 2
+    assert "the config has no knn" in capsys.readouterr().err
