@@ -66,7 +66,8 @@ def score(args: argparse.Namespace) -> dict[str, float]:
     from pe_dense import evaluation
 
     if args.config_file is not None:
-        evaluator = evaluation.load_dense_evaluator(args.config_file, args.overrides)
+        task = evaluation.DenseResults(args.results).task
+        evaluator = evaluation.load_dense_evaluator(args.config_file, args.overrides, task)
         return evaluation.evaluate_dense_results(evaluator, args.results)
     evaluated = evaluation.read_evaluated_images(args.results, args.json_file)
     image_ids = None if args.all_images else evaluated

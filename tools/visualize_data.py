@@ -46,7 +46,8 @@ def draw(args: argparse.Namespace) -> int:
     batches = loader.iterate(args.start) if args.split == "train" else loader
     categories = getattr(loader.dataset, "categories", None)  # depth has no classes
     names = categories.names if categories else None
-    count = visualize_batches(batches, args.output, names, args.num, args.cell, args.color_by)
+    labels = getattr(loader.dataset, "classes", None)
+    count = visualize_batches(batches, args.output, names, args.num, args.cell, args.color_by, labels)
     sys.stdout.write(f"drew {count} samples of the {args.split} loader: {args.output}\n")
     return 0
 

@@ -59,8 +59,8 @@ def draw(args: argparse.Namespace) -> int:
     from pe_dense.evaluation import DenseResults, load_dense_evaluator
     from pe_dense.visualization import visualize_dense
 
-    evaluator = load_dense_evaluator(args.config_file, args.overrides)
     results = DenseResults(args.results)
+    evaluator = load_dense_evaluator(args.config_file, args.overrides, results.task)
     results.match_data(evaluator.dataset)
     written = visualize_dense(
         evaluator.dataset,

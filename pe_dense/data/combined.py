@@ -34,10 +34,13 @@ class CombinedDataset:
         categories: classes of the objects, ``None`` without any.
         classes: names of the classes of the pixels, ``None`` without any.
         masks: whether objects have masks.
+        separate: whether an item is of one part, rather than of all.
 
     Raises:
         DataError: if parts with the same kind of labels have different classes.
     """
+
+    separate = False
 
     def __init__(self, parts: Mapping[str, ImageDataset]) -> None:
         self.parts = dict(parts)
@@ -161,6 +164,8 @@ class MixedDataset(CombinedDataset):
         ValueError: without any data set.
         DataError: if parts with the same kind of labels have different classes.
     """
+
+    separate = True
 
     def __init__(self, parts: Mapping[str, ImageDataset]) -> None:
         if not parts:

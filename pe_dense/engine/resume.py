@@ -200,19 +200,21 @@ def check_num_classes(
 
 
 def check_labels(model: Any, dataset: Any) -> None:
-    """A model of several tasks and its data must fit: no task without data, no data without a task.
+    """A model of several tasks and its data must fit: no task without data, no data set without a task.
 
-    Models and data sets that do not say what labels they have are not checked.
+    Models and data sets that do not say what labels they have are not checked. Images that have more labels than are
+    learnt from are only warned of.
 
     Args:
         model: with the ``labels`` that its training samples carry.
-        dataset: with the ``labels`` of its items, or of its ``parts``.
+        dataset: with the ``labels`` of its items; or with ``parts`` that have some, each item being of one part.
 
     Raises:
         ConfigError: naming the labels and, if a data set is made of several, which one.
     """
     wanted: tuple[str, ...] = getattr(model, "labels", ())
-    parts = getattr(dataset, "parts", {"dataloader.train.dataset": dataset})
+    separate = getattr(dataset, "separate", False)
+    parts = dataset.parts if separate else {"dataloader.train.dataset": dataset}
     given = {name: getattr(part, "labels", ()) for name, part in parts.items()}
     if not wanted or not all(given.values()):
         return
@@ -222,6 +224,8 @@ def check_labels(model: Any, dataset: Any) -> None:
                 f"the training data set {name} has {', '.join(labels)}, but the model learns from {', '.join(wanted)}: "
                 f"leave it out, or add a task for it to the model"
             )
+        if unused := sorted(set(labels) - set(wanted)):
+            logger.warning("no task of the model learns from the training data's %s (%s)", ", ".join(unused), name)
     missing = [label for label in wanted if not any(label in labels for labels in given.values())]
     if missing:
         raise ConfigError(

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from pe_dense.config import instantiate, load_config
+from pe_dense.config.lazy import is_call, load_code
 from pe_dense.evaluation.dense import DenseData, DenseEvaluator
 from pe_dense.evaluation.dense_maps import INDEX_NAME
 from pe_dense.evaluation.json_file import read_json
@@ -116,18 +117,23 @@ class DenseResults:
         return {"depth": torch.from_numpy(depth.astype(np.float32))}
 
 
-def load_dense_evaluator(config_file: str | Path, overrides: Sequence[str] = ()) -> DenseEvaluator:
+def load_dense_evaluator(
+    config_file: str | Path, overrides: Sequence[str] = (), task: str | None = None
+) -> DenseEvaluator:
     """The evaluator of a recipe, or of a run's ``config.yaml``; it writes nothing.
 
     Args:
         config_file: with a :class:`DepthEvaluator` or :class:`SemSegEvaluator` as ``evaluator``.
         overrides: changes to the config, e.g. ``["evaluator.alignment=median"]``.
+        task: "depth" or "sem_seg", for a config with several evaluators.
 
     Raises:
         ValueError: if the config has another evaluator or none.
     """
     cfg = load_config(config_file, overrides)
     node = cfg.get("evaluator")
+    if node is not None and not is_call(node):  # several, by name
+        node = next((one for one in node.values() if getattr(load_code(one), "task", None) == task), None)
     quiet = {"save": False} if node is not None and "save" in node else {}
     evaluator: Any = instantiate(node, output_dir=None, **quiet) if node is not None else None
     if not hasattr(evaluator, "compare"):

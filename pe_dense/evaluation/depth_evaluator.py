@@ -61,6 +61,8 @@ class DepthEvaluator:
         ValueError: for an unknown crop or alignment, or an empty range of depths.
     """
 
+    task = "depth"
+
     def __init__(
         self,
         dataset: DepthData,

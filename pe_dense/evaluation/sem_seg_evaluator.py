@@ -47,6 +47,8 @@ class SemSegEvaluator:
         ValueError: if there are no classes or too many for 8-bit labels, or ``boundary`` is not positive.
     """
 
+    task = "sem_seg"
+
     def __init__(
         self,
         dataset: SemSegData,

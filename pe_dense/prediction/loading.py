@@ -66,7 +66,8 @@ def load_predictor(
         categories = _read_categories(class_names)
     transforms = instantiate(cfg.dataloader.test.transforms)
     categories = _checked_categories(model, categories)
-    return Predictor(model, transforms, categories, device, score_threshold, cfg.train.get("precision", "fp32"))
+    precision, labels = cfg.train.get("precision", "fp32"), None if saved is None else saved.pixel_classes
+    return Predictor(model, transforms, categories, device, score_threshold, precision, labels)
 
 
 def _read_categories(path: str | Path) -> Categories:

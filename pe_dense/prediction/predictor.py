@@ -85,7 +85,8 @@ class Predictor:
         load_weights(model, saved)
         categories = Categories.from_json(saved.categories) if saved.categories is not None else None
         transforms = instantiate(cfg.dataloader.test.transforms)
-        return cls(model, transforms, categories, device, score_threshold, cfg.train.get("precision", "fp32"))
+        precision = cfg.train.get("precision", "fp32")
+        return cls(model, transforms, categories, device, score_threshold, precision, saved.pixel_classes)
 
     @property
     def depth_kind(self) -> DepthOutput:

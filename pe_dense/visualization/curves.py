@@ -224,9 +224,10 @@ def _losses(runs: Sequence[RunMetrics]) -> list[_Curve]:
     if len(runs) > 1:
         named = [(run, "loss", run.name, _rgb(index)) for index, run in enumerate(runs)]
     else:
-        parts = sorted({k for r in runs[0].training for k in r if k.startswith("loss_")})
+        # those of several tasks are called depth.loss_sig
+        parts = sorted({k for r in runs[0].training for k in r if k.rpartition(".")[2].startswith("loss_")})
         named = [(runs[0], "loss", "total", _BLACK)]
-        named += [(runs[0], part, part.removeprefix("loss_"), _rgb(index)) for index, part in enumerate(parts)]
+        named += [(runs[0], part, part.replace("loss_", ""), _rgb(index)) for index, part in enumerate(parts)]
     curves = [_Curve(*_series(run.training, key), label, color) for run, key, label, color in named]
     return [curve for curve in curves if len(curve.steps)]
 

@@ -21,14 +21,16 @@ def draw_sample(
     names: Sequence[str] | None = None,
     width: int = 480,
     color_by: ColorBy = "class",
+    label_names: Sequence[str] | None = None,
 ) -> list[np.ndarray]:
     """Pictures of one sample: the image with its instances, then depth and semantic labels if it has them.
 
     Args:
         sample: as a loader yields it.
-        names: class names by contiguous index, of the instances if there are any, else of the semantic labels.
+        names: class names by contiguous index, of the instances.
         width: of the image with its instances, as long as that does not make it very high.
         color_by: what has a colour of its own.
+        label_names: class names of the semantic labels.
     """
     image, instances = sample["image"], sample.get("instances")
     if instances is None:
@@ -38,7 +40,7 @@ def draw_sample(
     if sample.get("depth") is not None:
         pictures.append(depth_to_rgb(sample["depth"]))
     if sample.get("sem_seg") is not None:
-        pictures.append(overlay_sem_seg(image, sample["sem_seg"], names if instances is None else None))
+        pictures.append(overlay_sem_seg(image, sample["sem_seg"], label_names))
     return pictures
 
 
@@ -49,16 +51,18 @@ def visualize_batches(
     num: int = 16,
     cell: int = 480,
     color_by: ColorBy = "class",
+    label_names: Sequence[str] | None = None,
 ) -> int:
     """Draw the first samples that a loader yields on one contact sheet.
 
     Args:
         batches: lists of samples.
         output: picture file.
-        names: class names by contiguous index.
+        names: class names by contiguous index, of the instances.
         num: how many samples; fewer if the loader ends before.
         cell: width of each picture.
         color_by: "class" or "instance": what has a colour of its own.
+        label_names: class names of the semantic labels.
 
     Returns:
         Number of samples drawn.
@@ -72,7 +76,7 @@ def visualize_batches(
     for sample in islice(chain.from_iterable(batches), num):
         count += 1
         height, width = sample["image"].shape[-2:]
-        for picture in draw_sample(sample, names, cell, color_by):
+        for picture in draw_sample(sample, names, cell, color_by, label_names):
             pictures.append(picture)
             objects = f", {counted(len(sample['instances']), 'object')}" if sample.get("instances") is not None else ""
             titles.append(f"{Path(sample['file_name']).name}: {width}x{height}{objects}")

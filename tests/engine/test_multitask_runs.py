@@ -17,6 +17,7 @@ from pe_dense.engine import RunDirectoryError, evaluate, load_checkpoint, read_m
 from pe_dense.engine.hardware import Setup, find_gpu
 from pe_dense.engine.planning import make_plan
 from pe_dense.engine.sharded import read_tensors, step_path
+from pe_dense.evaluation import evaluate_dense_results, load_dense_evaluator
 from pe_dense.launch import launch
 from pe_dense.modeling.backbone import PerceptionEncoder
 from pe_dense.prediction import Predictor
@@ -55,20 +56,24 @@ def mixed_config(scenes: ScenePaths, output_dir: Path, *tasks: str, **settings: 
 
 def test_train_resume_evaluate_predict(scenes: ScenePaths, tmp_path: Path) -> None:
     """On joint data; what is interrupted after the second step ends bit for bit where the other run does."""
-    results = train(joint_config(scenes, tmp_path / "whole"))
+    saved = {f"evaluator.{name}.save": True for name in ("depth", "sem_seg")}
+    results = train(joint_config(scenes, tmp_path / "whole", **saved))
     assert {"bbox/AP", "segm/AP", "depth/delta1", "sem_seg/mIoU"} <= results.keys()
     inference = tmp_path / "whole" / "inference"
     assert (inference / "coco_instances_results.json").is_file()
+    for task, key in (("depth", "depth/delta1"), ("sem_seg", "sem_seg/mIoU")):
+        evaluator = load_dense_evaluator(tmp_path / "whole" / "config.yaml", task=task)
+        assert evaluate_dense_results(evaluator, inference / task)[key] == pytest.approx(results[key], abs=1e-3)
     logged = [line for line in read_metrics(tmp_path / "whole" / "metrics.jsonl") if "loss" in line]
     parts = [key for key in logged[0] if key.split(".")[0] in TASKS]
     assert {key.split(".")[0] for key in parts} == set(TASKS)
     assert all(line["loss"] == pytest.approx(sum(line[key] for key in parts)) for line in logged)
 
-    train(joint_config(scenes, tmp_path / "parts"))
+    train(joint_config(scenes, tmp_path / "parts", **saved))
     checkpoints = tmp_path / "parts" / "checkpoints"
     for path in (*checkpoints.glob("step_00000004/*"), checkpoints / "step_00000004"):
         path.rmdir() if path.is_dir() else path.unlink()
-    train(joint_config(scenes, tmp_path / "parts"), resume=True)
+    train(joint_config(scenes, tmp_path / "parts", **saved), resume=True)
     whole, again = (read_tensors(step_path(tmp_path / n / "checkpoints", 4), "") for n in ("whole", "parts"))
     assert whole.keys() == again.keys()
     assert all(torch.equal(value, again[name]) for name, value in whole.items())
@@ -77,6 +82,9 @@ def test_train_resume_evaluate_predict(scenes: ScenePaths, tmp_path: Path) -> No
     assert load_checkpoint(best).pixel_classes == load_checkpoint(step_path(best.parent, 4)).pixel_classes
     assert evaluate(load_config(tmp_path / "whole" / "config.yaml"), best) == pytest.approx(results, nan_ok=True)
     predictor = Predictor.from_checkpoint(best, device="cpu")
+    assert predictor.label_names == load_checkpoint(best).pixel_classes
+    assert predictor.categories is not None
+    assert len(predictor.categories) == 6
     passes: list[int] = []
     encoder = next(m for m in predictor.model.modules() if isinstance(m, PerceptionEncoder))
     encoder.ln_pre.register_forward_hook(lambda *_: passes.append(1))
@@ -129,9 +137,11 @@ def test_tasks_and_data_that_do_not_fit(scenes: ScenePaths, tmp_path: Path) -> N
     del cfg.dataloader.train.sources["depth"]
     cfg.dataloader.train.batch_size = 2
     refused(cfg, ConfigError, r"model learns from depth, but no training data set \(detection, sem_seg\) has that")
-    cfg = joint_config(scenes, tmp_path / "run")
+    cfg = mixed_config(scenes, tmp_path / "run", *TASKS)
     del cfg.model.tasks["sem_seg"], cfg.model.loss_weights["sem_seg"]
     refused(cfg, ConfigError, "training data set sem_seg has sem_seg, but the model learns from instances, depth")
+    cfg = joint_config(scenes, tmp_path / "run", **{"dataloader.train.dataset.depth": "null"})
+    refused(cfg, ConfigError, r"learns from depth, but no training data set \(dataloader\.train\.dataset\) has that")
     cfg = joint_config(scenes, tmp_path / "run", **{"model.tasks.sem_seg.num_classes": 3})
     refused(cfg, ValueError, r"has 3 classes but .* 8 classes of pixels: set model\.tasks\.sem_seg\.num_classes to 8$")
     cfg = joint_config(scenes, tmp_path / "run", **{"model.tasks.detection.num_classes": 3})
@@ -145,6 +155,16 @@ def test_tasks_and_data_that_do_not_fit(scenes: ScenePaths, tmp_path: Path) -> N
     refused(cfg, ConfigError, r"evaluator\.depth is not a call")
     cfg = joint_config(scenes, tmp_path / "run", **{"+model.loss_weights.dept": 2.0})
     refused(cfg, ValueError, "did you mean 'depth'")
+
+
+def test_one_task_of_the_recipe_by_itself(scenes: ScenePaths, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Leaving tasks out is a matter of the command line, whatever labels the data has."""
+    cfg = joint_config(scenes, tmp_path / "run", **{"train.steps": 1, "train.checkpoint_steps": 0})
+    for name in ("detection", "sem_seg"):
+        for part in (cfg.model.tasks, cfg.model.loss_weights, cfg.evaluator):
+            del part[name]
+    assert "depth/delta1" in train(cfg)
+    assert "no task of the model learns from the training data's instances, sem_seg" in caplog.text
 
 
 def test_plan(scenes: ScenePaths, tmp_path: Path) -> None:

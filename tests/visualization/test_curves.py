@@ -78,6 +78,14 @@ def test_curves_of_a_whole_run(tmp_path, drawn):
     assert loss.get_xlim() == precision.get_xlim()
 
 
+def test_losses_of_several_tasks(tmp_path, drawn):
+    line = {"loss": 2.0, "depth.loss_sig": 0.5, "detection.loss_cls": 1.5, "lr": 0.1}
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps({"step": s, **line}) + "\n" for s in (1, 2, 3)))
+    plot_run(tmp_path, tmp_path / "curves.png")
+    labels = {line.get_label() for line in drawn[0].axes[0].get_lines()}
+    assert {"total", "depth.sig", "detection.cls"} <= labels
+
+
 def test_an_axis_of_precision_is_not_about_hundredths(tmp_path, drawn):
     (tmp_path / "metrics.jsonl").write_text('{"step": 4, "loss": 2.0}\n{"step": 4, "bbox/AP": 0.0}\n')
     plot_run(tmp_path, tmp_path / "curves.png")

@@ -49,5 +49,5 @@ def test_colours_of_objects():
 
 def test_semantic_classes_are_named():
     labels = sample(sem_seg=torch.zeros(40, 50, dtype=torch.int64))
-    named, numbered = draw_sample(labels, ["a long name"])[1], draw_sample(labels)[1]
+    named, numbered = draw_sample(labels, label_names=["a long name"])[1], draw_sample(labels)[1]
     assert named.shape[1] > numbered.shape[1]
