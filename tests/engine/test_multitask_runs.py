@@ -159,7 +159,7 @@ def test_tasks_and_data_that_do_not_fit(scenes: ScenePaths, tmp_path: Path) -> N
 
 def test_one_task_of_the_recipe_by_itself(scenes: ScenePaths, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Leaving tasks out is a matter of the command line, whatever labels the data has."""
-    cfg = joint_config(scenes, tmp_path / "run", **{"train.steps": 1, "train.checkpoint_steps": 0})
+    cfg = joint_config(scenes, tmp_path / "run", **{"train.steps": 1, "train.checkpoint_steps": 1})
     for name in ("detection", "sem_seg"):
         for part in (cfg.model.tasks, cfg.model.loss_weights, cfg.evaluator):
             del part[name]
