@@ -177,7 +177,8 @@ def _check_parts(cfg: DictConfig, parts: Sequence[str]) -> None:
     """
     wanted = dict.fromkeys((*parts, *(() if cfg.get("evaluator") is None else _EVALUATED), "train"))
     evaluator = cfg.get("evaluator")
-    if isinstance(evaluator, DictConfig) and len(evaluator) and not is_call(evaluator):  # several, by name
+    several = isinstance(evaluator, DictConfig) and not is_call(evaluator) and any(map(is_call, evaluator.values()))
+    if several:  # by name
         wanted.pop("evaluator", None)
         wanted.update(dict.fromkeys(f"evaluator.{name!s}" for name in evaluator))
     raise_all([
