@@ -84,8 +84,10 @@ def _draw(axis: Axes, curve: LayerCurve) -> None:
     axis.set_xlabel("layer")
     axis.set_ylabel(f"{curve.name} (lower is better)" if curve.lower_is_better else curve.name)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    axis.yaxis.set_major_formatter("{x:.4g}")
+    axis.ticklabel_format(axis="y", useOffset=False)
     axis.margins(x=0.06, y=0.12)
+    if not np.nan_to_num(values).any():
+        axis.set_ylim(0, 1)  # nothing of it anywhere: no axis of tiny numbers around 0
     axis.grid(alpha=0.25)
     axis.spines[["top", "right"]].set_visible(False)
     if curve.best is not None:
