@@ -74,7 +74,7 @@ def plot_layers(curves: list[LayerCurve], output: str | Path, title: str = "") -
 def _draw(axis: Axes, curve: LayerCurve) -> None:
     layers = np.array(sorted(curve.values))
     values = np.array([curve.values[layer] for layer in layers])
-    axis.plot(layers, values, color=_LINE, marker="o", markersize=4, linewidth=1.5)
+    axis.plot(layers, values, color=_LINE, marker="o", markersize=4, linewidth=1.5, clip_on=False)
     last = int(layers[-1])
     if curve.best not in (None, last) and math.isfinite(curve.values[last]):
         _mark(axis, last, curve.values[last], f"last: {curve.values[last]:.4g}", _LAST, "s")

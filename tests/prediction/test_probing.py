@@ -82,6 +82,15 @@ def test_depth_probe_survives_a_power_cut_exactly(
     assert len(list((tmp_path / "whole" / "features").glob("*/*.safetensors"))) == (4 if cached else 0)
 
 
+def test_a_layer_learns_the_same_beside_others(scenes: Path, tmp_path: Path) -> None:
+    """Although gradients are clipped, which would tie the layers to each other if it was done for all together."""
+    for name, layers in (("one", "[0]"), ("two", "[0,2]")):
+        cfg = recipe("scenes_depth", scenes, tmp_path / name, f"model.layers={layers}", "train.clip_norm=0.01")
+        train(cfg)
+    one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
+    assert one == {name: value for name, value in two.items() if name.startswith("probes.0.")}
+
+
 def test_the_encoder_of_a_run(scenes: Path, tmp_path: Path) -> None:
     """Also of a run of another task, and of a probe."""
     train(recipe("scenes_sem_seg", scenes, tmp_path / "source", "model.layers=[1]", "train.steps=1"))
