@@ -67,6 +67,7 @@ SECTIONS: dict[str, Sequence[Target]] = {
 }  # fmt: skip
 OWN_DATA = {"json": "json_file", "images": "image_root"}  # the other keys have the name of their argument
 NOTES = {
+    "evaluator": "One, or a dict of several by name, see [several tasks](multitask.md#evaluation).",
     "dataloader.*.transforms": "Entries of a list, `dataloader.train.transforms.0.prob` for instance.",
     "model.backbone.backbone": "A `pe_*` tower by name (all have the same arguments), or an encoder of any size; "
     "`model.encoder` where tasks share it, their necks then have its shape.",
