@@ -1,7 +1,6 @@
 """Detection, depth and segmentation on one small encoder from random weights: the embedded scenes, on a CPU or any GPU.
 
-Every image has all labels. The heads are those of `configs/common/small_detector.py` and of the recipes in
-`configs/scenes`. Make the scenes first: `python tools/make_scenes.py --output datasets/scenes`.
+Every image has all labels. Make the scenes first: `python tools/make_scenes.py --output datasets/scenes`.
 """
 
 from pe_dense.config import LazyCall as L
@@ -15,16 +14,17 @@ from pe_dense.data import (
     build_test_loader,
     build_train_loader,
     count_classes,
+    count_sem_seg_classes,
 )
 from pe_dense.engine import TrainSettings
 from pe_dense.evaluation import CocoEvaluator, DepthEvaluator, SemSegEvaluator
-from pe_dense.modeling.backbone import EncoderShape
+from pe_dense.modeling.backbone import EncoderFeatures, EncoderShape, FeaturePyramid
+from pe_dense.modeling.depth import SigLoss, build_linear_depth
 from pe_dense.modeling.multitask import MultiTaskModel
+from pe_dense.modeling.segmentation import build_pyramid_segmenter
 
 from ..common.small_detector import model as detection
 from ..common.small_encoder import encoder, lr_schedule, optimizer
-from ..scenes.depth_small import model as depth
-from ..scenes.sem_seg_small import model as sem_seg
 
 data = dict(
     root="datasets/scenes",
@@ -70,10 +70,23 @@ evaluator = dict(  # by the names of the parts of the test data
 shape = L(EncoderShape)(
     embed_dim="${model.encoder.embed_dim}", depth="${model.encoder.depth}", patch_size="${model.encoder.patch_size}"
 )
-for task in (detection, depth, sem_seg):
-    task.backbone.backbone = shape
+pixels = dict(pixel_mean=[127.5, 127.5, 127.5], pixel_std=[127.5, 127.5, 127.5])
+detection.backbone.backbone = shape
 detection.backbone.levels = ["p3", "p4", "p5"]  # strides 4, 8 and 16: patches are 8 pixels wide
 detection.num_classes = L(count_classes)(json_file="${data.train_json}")
+depth = L(build_linear_depth)(
+    backbone=L(EncoderFeatures)(backbone=shape, layers=[0, 1, 2, 3]),
+    max_depth="${data.max_depth}",
+    bins=64,
+    use_cls=False,  # the encoder has none
+    losses=dict(loss_sig=L(SigLoss)()),  # without the 100 steps of warm-up of long schedules
+    **pixels,
+)
+sem_seg = L(build_pyramid_segmenter)(
+    backbone=L(FeaturePyramid)(backbone=shape, out_channels=64, levels=["p3", "p4", "p5"]),
+    num_classes=L(count_sem_seg_classes)(classes="${data.classes}"),
+    **pixels,
+)
 model = L(MultiTaskModel)(
     encoder=encoder,
     tasks=dict(detection=detection, depth=depth, sem_seg=sem_seg),
@@ -81,5 +94,5 @@ model = L(MultiTaskModel)(
     trainable_blocks=None,
 )
 train = L(TrainSettings)(
-    output_dir="output/scenes_multitask", epochs=12, seed=0, clip_norm=3.0, eval_period=4, checkpoint_period=4
+    output_dir="output/scenes_multitask", epochs=8, seed=0, clip_norm=3.0, eval_period=4, checkpoint_period=4
 )

@@ -54,6 +54,7 @@ def mixed_config(scenes: ScenePaths, output_dir: Path, *tasks: str, **settings: 
     return cfg
 
 
+@pytest.mark.slow
 def test_train_resume_evaluate_predict(scenes: ScenePaths, tmp_path: Path) -> None:
     """On joint data; what is interrupted after the second step ends bit for bit where the other run does."""
     saved = {f"evaluator.{name}.save": True for name in ("depth", "sem_seg")}
