@@ -27,6 +27,7 @@ setup(
         "fvcore>=0.1.5",
         "pycocotools>=2.0.8",
         "opencv-python-headless>=4.11",
+        "av>=14.2",  # PyAV: videos
         "omegaconf>=2.3",
         "pyyaml>=6",
         "pillow>=10",

@@ -21,8 +21,8 @@ EXAMPLES = """examples:
   python tools/predict.py --config-file configs/coco/mask_rcnn_pe_spatial_b16_36ep.py --checkpoint C photos --output P
 
 output folder:
-  one picture per image and one .mp4 (MPEG-4) per video, named and arranged like the inputs, and, as far as the model
-  predicts it,
+  one picture per image and one .mp4 (H.264, which browsers play; frame times kept, no sound) per video, named and
+  arranged like the inputs, and, as far as the model predicts it,
   predictions.json               objects, a COCO data set: images, annotations with their scores, categories, videos;
                                  file_name is relative to info.image_root, video frame 12 is "clip.mp4#12"
   coco_instances_results.json    the same objects as a list of COCO results
@@ -33,8 +33,8 @@ output folder:
   point_clouds/NAME.ply          of images, with --point-clouds
 Frame 12 of clip.mp4 is clip.mp4/000012.png. tools/evaluate_results.py and visualize_dense.py take the folders depth and
 sem_seg as --results; as data, depth in metres and labels are what DepthList (with that scale) and SemSegFolder read.
-Files that cannot be read are skipped and counted; after Ctrl-C what is finished is kept. The exit status is 0, 2 after
-an error or if no input could be read, 130 after Ctrl-C.
+Files and frames of videos that cannot be read are skipped and counted, or end it with --on-error stop; after Ctrl-C
+what is finished is kept. The exit status is 0, 2 after an error or if no input could be read, 130 after Ctrl-C.
 """
 OVERRIDE = re.compile(r"\+?[A-Za-z_]\w*(\.\w+)*=.*|~[A-Za-z_]\w*(\.\w+)*", re.DOTALL)
 
@@ -68,6 +68,10 @@ def make_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument("--device", default="auto", metavar="D", help='"auto" (default), "cpu", "cuda" or "cuda:N"')
     parser.add_argument("--batch-size", type=int, default=1, metavar="N", help="images in one pass (default: 1)")
+    parser.add_argument(
+        "--on-error", choices=("skip", "stop"), default="skip",
+        help="what a file or frame of a video that cannot be read does (default: skip, with a warning)",
+    )  # fmt: skip
     parser.add_argument("--no-draw", action="store_true", help="write the results only")
     parser.add_argument(
         "--color-by", choices=("class", "instance"), default="class",
@@ -76,7 +80,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--format", choices=("png", "jpg"), default="png", help="of the pictures (default: png)")
     parser.add_argument(
         "--every", type=int, default=1, metavar="N",
-        help="predict every N-th frame of a video; the drawn one has fps / N, so the same duration (default: 1)",
+        help="predict every N-th frame of a video; the drawn one has as many, and the same duration (default: 1)",
     )  # fmt: skip
     parser.add_argument("--depth-format", choices=("png", "npy"), default="png", help="of depth maps (default: png)")
     parser.add_argument(
@@ -134,6 +138,7 @@ def predict(args: argparse.Namespace) -> int:
         color_by=args.color_by,
         depth_format=args.depth_format,
         depth_range=None if args.depth_range is None else (args.depth_range[0], args.depth_range[1]),
+        on_error=args.on_error,
         camera=args.field_of_view if args.intrinsics is None else Intrinsics(*args.intrinsics),
     )
     if not report.images and not report.frames:

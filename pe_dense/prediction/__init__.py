@@ -7,7 +7,7 @@ from pe_dense.prediction.files import Camera, predict_files
 from pe_dense.prediction.loading import load_predictor
 from pe_dense.prediction.predictor import ImageLike, Predictor
 from pe_dense.prediction.report import PredictionReport
-from pe_dense.prediction.video_io import VideoReader, VideoWriter
+from pe_dense.prediction.video_io import VideoFrame, VideoReader, VideoWriter
 
 __all__ = [
     "Camera",
@@ -17,6 +17,7 @@ __all__ = [
     "PredictionReport",
     "Predictor",
     "ResultsWriter",
+    "VideoFrame",
     "VideoReader",
     "VideoWriter",
     "load_predictor",

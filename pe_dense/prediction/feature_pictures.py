@@ -163,9 +163,9 @@ class _Job:
                 VideoWriter(target, reader.fps / self.drawing.every) as writer,
             ):
                 progress.start(f"{file.name}, {kind}", "frames", reader.expected_frames)
-                for _, frame in reader:
+                for _, time, frame in reader.frames():
                     row = self._row(painter, self._see(file.name, frame))
-                    writer.write(contact_sheet(row, [file.name, *self._titles()], len(row), self.drawing.cell))
+                    writer.write(contact_sheet(row, [file.name, *self._titles()], len(row), self.drawing.cell), time)
                     progress.advance()
             written.append(writer.path)
         return written

@@ -29,7 +29,7 @@ from pe_dense.prediction.map_results import DEPTH_FORMATS, DepthFormat, MapWrite
 from pe_dense.prediction.predictor import Predictor
 from pe_dense.prediction.progress import ProgressReport
 from pe_dense.prediction.report import PredictionReport
-from pe_dense.prediction.video_io import VideoReader, VideoWriter
+from pe_dense.prediction.video_io import OnError, VideoReader, VideoWriter
 from pe_dense.structures import Categories, Instances
 from pe_dense.visualization import (
     ColorBy,
@@ -63,15 +63,17 @@ def predict_files(
     depth_format: DepthFormat = "png",
     depth_range: tuple[float, float] | None = None,
     camera: Camera | None = None,
+    on_error: OnError = "skip",
 ) -> PredictionReport:
     """Predict images and videos; draw what the model finds and write it as files.
 
     The output folder holds one picture per image and one video per video, named and arranged like the inputs. Objects
     are written as :class:`~pe_dense.prediction.ResultsWriter` describes; their ``file_name`` is relative to
     ``info.image_root``, and ``video.mp4#12`` for the frame numbered 12 from 0 (also as ``video_id`` and ``frame_id``).
-    Depth and labels are written as :class:`~pe_dense.prediction.map_results.MapWriter` describes. Files that cannot be
-    read are skipped with a warning. Of each image only its name stays in memory. After an error or Ctrl-C in between,
-    everything finished until then is written.
+    Depth and labels are written as :class:`~pe_dense.prediction.map_results.MapWriter` describes. The frames of a video
+    keep their times, in seconds also as ``time`` in the results. Files and frames that cannot be read are skipped with
+    a warning. Of each image only its name stays in memory. After an error or Ctrl-C in between, everything finished
+    until then is written.
 
     Args:
         predictor: says which objects count (its score threshold).
@@ -85,8 +87,10 @@ def predict_files(
         depth_format: "png": 16 bits with a scale; "npy": float32.
         depth_range: values at the ends of the depth's colours; None takes those of each picture.
         camera: writes the depth of each image as a coloured point cloud, ``point_clouds/photos/a.ply``.
+        on_error: "stop" raises at the first file or frame that cannot be read.
 
     Raises:
+        DataError: if ``on_error`` is "stop" and something cannot be read.
         FileNotFoundError: if an input matches nothing.
         ValueError: for an argument out of range, a file that would overwrite an input, or unusable predictions.
         OSError: if the output cannot be written.
@@ -117,7 +121,7 @@ def predict_files(
     style = PredictionStyle(color_by=color_by, depth_kind=predictor.depth_kind, depth_range=depth_range)
     try:
         with results, maps, ProgressReport() as progress:
-            job = _Job(predictor, results, maps, progress, report, targets, every, batch_size, style, camera)
+            job = _Job(predictor, results, maps, progress, report, targets, every, batch_size, style, camera, on_error)
             job.predict_images([file for file in files if not file.is_video])
             for file in files:
                 if file.is_video:
@@ -148,6 +152,7 @@ class _Job:
     batch_size: int
     style: PredictionStyle
     camera: Camera | None
+    on_error: OnError
 
     def predict_images(self, files: Sequence[InputFile]) -> None:
         self.progress.start("images", "images", len(files))
@@ -162,7 +167,7 @@ class _Job:
 
     def predict_video(self, file: InputFile) -> None:
         try:
-            reader = VideoReader(file.path, self.every)
+            reader = VideoReader(file.path, self.every, on_error=self.on_error)
         except (OSError, DataError) as error:
             self._skip(error)
             return
@@ -173,20 +178,16 @@ class _Job:
         painter: PredictionPainter | None = None
         try:
             with reader, writer or nullcontext():
-                for _, image, output in self._predict(self._frames(reader, file.name, video["id"])):
+                for record, image, output in self._predict(self._frames(reader, file.name, video["id"])):
                     self.report.frames += 1
                     video["length"] += 1
                     if writer is not None:
                         painter = painter or PredictionPainter(self.style, steady=True)
-                        writer.write(painter.draw(image, output))
+                        writer.write(painter.draw(image, output), record["time"])
         finally:
+            self.report.broken_frames += len(reader.broken)
             if writer is not None and video["length"]:
                 self.report.written.append(writer.path)
-        if reader.expected_frames is not None and video["length"] < 0.95 * reader.expected_frames - 1:
-            logger.warning(
-                "video %s ends early: %d of %d frames could be read; it may be damaged",
-                file.path, video["length"], reader.expected_frames,
-            )  # fmt: skip
 
     def _predict(
         self, stream: Iterable[tuple[dict[str, Any], np.ndarray]]
@@ -244,9 +245,9 @@ class _Job:
 
     @staticmethod
     def _frames(reader: VideoReader, name: str, video_id: int) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
-        for index, frame in reader:
-            record = {"file_name": f"{name}#{index}", "height": frame.shape[0], "width": frame.shape[1]}
-            yield {**record, "video_id": video_id, "frame_id": index}, frame
+        for index, time, image in reader.frames():
+            record = {"file_name": f"{name}#{index}", "height": image.shape[0], "width": image.shape[1]}
+            yield {**record, "video_id": video_id, "frame_id": index, "time": round(time, 6)}, image
 
     def _save_point_cloud(self, name: str, image: np.ndarray, output: dict[str, Any]) -> None:
         camera = self.camera
@@ -258,6 +259,8 @@ class _Job:
         self._save(path, partial(save_ply, path, points, colors))
 
     def _skip(self, error: Exception) -> None:
+        if self.on_error == "stop":
+            raise error
         self.report.skipped.append(str(error))
         logger.warning("skipped: %s", error)
 

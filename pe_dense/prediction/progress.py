@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from datetime import timedelta
 from types import TracebackType
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -56,4 +57,6 @@ class ProgressReport:
             self._reported = now
             of = f" of {self._total}" if self._total else ""
             each = (now - self._started) / self._done
-            logger.info("%s: %d%s %s, %.3f s each", self._name, self._done, of, self._unit, each)
+            left = max(0, self._total - self._done) * each
+            eta = f", {timedelta(seconds=round(left))} left" if self._total else ""
+            logger.info("%s: %d%s %s, %.3f s each%s", self._name, self._done, of, self._unit, each, eta)

@@ -14,11 +14,11 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from pe_dense.data import CocoDataset
+from pe_dense.data import CocoDataset, DataError
 from pe_dense.evaluation import evaluate_coco_results
-from pe_dense.prediction import Predictor, VideoReader, files, predict_files
+from pe_dense.prediction import Predictor, VideoReader, VideoWriter, files, predict_files
 
-from .conftest import write_image
+from .conftest import scene, write_image
 
 
 def read(folder: Path) -> Any:
@@ -185,3 +185,32 @@ def test_wrong_arguments(tmp_path: Path, predictor: Predictor) -> None:
     with pytest.raises(ValueError, match="holds inputs"):
         predict_files(predictor, [image], tmp_path)
     assert predict_files(predictor, [image], tmp_path, draw=False).images == 1
+
+
+@pytest.mark.parametrize("every", [1, 2])
+def test_frame_times_are_kept(tmp_path: Path, predictor: Predictor, every: int) -> None:
+    times = [0.0, 0.04, 0.5, 0.54, 1.2]
+    with VideoWriter(tmp_path / "in" / "v.mp4", 25) as writer:
+        for number, time in enumerate(times):
+            writer.write(scene(2 * number, 6), time)
+    report = predict_files(predictor, [writer.path], tmp_path / "out", every=every, batch_size=3)
+    with VideoReader(report.written[0]) as drawn:
+        assert [frame.time for frame in drawn.frames()] == pytest.approx(times[::every], abs=1e-4)
+    assert [i["time"] for i in read(tmp_path / "out")["images"]] == pytest.approx(times[::every], abs=1e-4)
+
+
+def test_stop_at_what_cannot_be_read(tmp_path: Path, predictor: Predictor, write_video: Callable[..., Path]) -> None:
+    video = write_video(tmp_path / "in" / "v.avi", frames=12)
+    content = bytearray(video.read_bytes())
+    chunk = [place for place in range(len(content)) if content[place : place + 4] == b"00dc"][6]
+    content[chunk + 8 : chunk + 500] = bytes(492)  # Motion JPEG: the seventh picture
+    video.write_bytes(content)
+    report = predict_files(predictor, [video], tmp_path / "out")
+    assert (report.frames, report.broken_frames) == (11, 1)
+    assert "frames that could not be decoded: 1" in str(report)
+    with pytest.raises(DataError, match=r"v.avi is damaged: frame 6 \(0.48 s\) could not be decoded"):
+        predict_files(predictor, [video], tmp_path / "out", on_error="stop")
+    assert [image["frame_id"] for image in read(tmp_path / "out")["images"]] == list(range(6))
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match="bad.png cannot be decoded"):
+        predict_files(predictor, [tmp_path / "bad.png"], tmp_path / "out", on_error="stop")
