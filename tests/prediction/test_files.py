@@ -202,8 +202,10 @@ def test_frame_times_are_kept(tmp_path: Path, predictor: Predictor, every: int) 
 def test_stop_at_what_cannot_be_read(tmp_path: Path, predictor: Predictor, write_video: Callable[..., Path]) -> None:
     video = write_video(tmp_path / "in" / "v.avi", frames=12)
     content = bytearray(video.read_bytes())
-    chunk = [place for place in range(len(content)) if content[place : place + 4] == b"00dc"][6]
-    content[chunk + 8 : chunk + 500] = bytes(492)  # Motion JPEG: the seventh picture
+    start = content.index(b"movi")
+    chunk = [place for place in range(start, len(content)) if content[place : place + 4] == b"00dc"][6]
+    size = int.from_bytes(content[chunk + 4 : chunk + 8], "little")
+    content[chunk + 8 : chunk + 8 + size] = bytes(size)  # Motion JPEG: the seventh picture
     video.write_bytes(content)
     report = predict_files(predictor, [video], tmp_path / "out")
     assert (report.frames, report.broken_frames) == (11, 1)
