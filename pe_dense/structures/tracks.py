@@ -65,7 +65,7 @@ class Tracks:
         count = len(frames)
 
         def column(name: str, values: Any, default: float, dtype: type) -> np.ndarray:
-            result = np.full(count, default, dtype) if values is None else np.asarray(values).astype(dtype)
+            result: np.ndarray = np.asarray(np.full(count, default) if values is None else values).astype(dtype)
             if result.shape != (count,):
                 raise ValueError(f"{name} has the shape {result.shape}, but there are {counted(count, 'frame number')}")
             return result
@@ -100,11 +100,11 @@ class Tracks:
     @classmethod
     def cat(cls, parts: Sequence[Tracks]) -> Tracks:
         """Rows of several one after the other; with masks only if all have them."""
-        columns: dict[str, np.ndarray | None] = {}
+        columns: dict[str, Any] = {}
         for column in fields(cls):
             values = [getattr(p, column.name) for p in parts]
             columns[column.name] = None if any(v is None for v in values) else np.concatenate(values)
-        return cls(**columns)  # type: ignore[arg-type]
+        return cls(**columns)
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -117,7 +117,7 @@ class Tracks:
 
     def __getitem__(self, index: Any) -> Tracks:
         """Rows by slice, boolean mask or positions."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        values: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
         return Tracks(**{name: None if v is None else v[index] for name, v in values.items()})
 
     def sorted(self) -> Tracks:

@@ -93,8 +93,8 @@ def write_kitti_results(path: str | os.PathLike[str], tracks: Tracks) -> None:
     part = tracks[np.lexsort((tracks.ids, tracks.frames))]
     keys = zip(part.frames.tolist(), part.ids.tolist(), part.classes.tolist())
     rows = (
-        f"{frame} {number} {KITTI_CLASSES[kind - 1]} -1 -1 -10 {x0:.3f} {y0:.3f} {x1:.3f} {y1:.3f} {_NO_3D} {score:.6g}\n"
-        for (frame, number, kind), (x0, y0, x1, y1), score in zip(keys, part.boxes.tolist(), part.scores.tolist())
+        f"{frame} {track} {KITTI_CLASSES[kind - 1]} -1 -1 -10 {x0:.3f} {y0:.3f} {x1:.3f} {y1:.3f} {_NO_3D} {s:.6g}\n"
+        for (frame, track, kind), (x0, y0, x1, y1), s in zip(keys, part.boxes.tolist(), part.scores.tolist())
     )
     file = Path(path)
     file.parent.mkdir(parents=True, exist_ok=True)

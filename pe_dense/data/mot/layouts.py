@@ -178,7 +178,7 @@ def match_results(sequences: Sequence[TrackingSequence], folder: str | os.PathLi
     if missing:
         there = f"there are files for {_some(others)}" if others else "there are no others"
         raise FileNotFoundError(
-            f"{path} has no results for {_some(missing)} ({there}); run the tracker on all sequences, with an empty file "
+            f"{path} has no results for {_some(missing)} ({there}); run the tracker on all of them, with an empty file "
             "where it finds nothing, or choose the sequences to evaluate"
         )
     if others:

@@ -110,7 +110,7 @@ def _read(path: str | os.PathLike[str], what: str, fewest: int, identified: bool
 
 
 def write_mot_results(path: str | os.PathLike[str], tracks: Tracks) -> None:
-    """Write a results file: ten columns, boxes to 1/1000 pixel, the last three -1; readable by :func:`read_mot_results`.
+    """Write a results file: ten columns, boxes to 1/1000 pixel, the last three -1 (see :func:`read_mot_results`).
 
     Raises:
         ValueError: if an object has no id.
