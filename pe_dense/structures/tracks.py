@@ -117,8 +117,11 @@ class Tracks:
 
     def __getitem__(self, index: Any) -> Tracks:
         """Rows by slice, boolean mask or positions."""
-        values: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
-        return Tracks(**{name: None if v is None else v[index] for name, v in values.items()})
+        columns: dict[str, Any] = {}
+        for column in fields(self):
+            values = getattr(self, column.name)
+            columns[column.name] = None if values is None else values[index]
+        return Tracks(**columns)
 
     def sorted(self) -> Tracks:
         """Rows by frame; those of a frame keep their order."""
