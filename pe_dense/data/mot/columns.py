@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import orjson
 
 from pe_dense.data.errors import DataError
-
-_NUMBER_BYTES = b"0123456789+-.,eE \t\r\n"
 
 
 def read_bytes(path: str | os.PathLike[str], what: str) -> bytes:
@@ -58,15 +56,15 @@ def read_numbers(path: str | os.PathLike[str], what: str, fewest: int) -> tuple[
 
 
 def _fast_rows(text: bytes) -> np.ndarray | None:
-    """R x C float64 of a file that is plain in every respect, otherwise ``None``: a parser for json is the fastest."""
-    if b"," not in text or text.translate(None, _NUMBER_BYTES):
+    """R x C float64 of a file without faults or blank lines, otherwise ``None``."""
+    lines = text.rstrip()
+    if not lines:
         return None
-    lines = text.rstrip().replace(b"\r\n", b"\n").replace(b"\n", b"],[")
     try:
-        rows = np.array(orjson.loads(b"[[" + lines + b"]]"), dtype=np.float64)
-    except (ValueError, TypeError):
+        rows = np.loadtxt(io.BytesIO(lines), delimiter="," if b"," in lines else None, comments=None, ndmin=2)
+    except ValueError:
         return None
-    return rows if rows.ndim == 2 and rows.shape[1] else None
+    return rows if len(rows) == lines.count(b"\n") + 1 else None
 
 
 def _careful_rows(text: bytes, path: Path, what: str) -> tuple[np.ndarray, np.ndarray]:

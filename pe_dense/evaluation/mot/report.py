@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pe_dense.evaluation.mot.hota import ALPHAS
-from pe_dense.evaluation.mot.scores import COMBINED, ScoreTable
+from pe_dense.evaluation.mot.scores import ScoreTable
 from pe_dense.evaluation.table import text_table
 
 _RATES = (
@@ -77,16 +77,3 @@ def write_scores(table: ScoreTable, path: str | Path) -> None:
         writer = csv.DictWriter(stream, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-
-
-def flat_metrics(table: ScoreTable, prefix: str = "mot") -> dict[str, float]:
-    """The combined numbers as an evaluator returns them: "mot/HOTA" (with several classes "mot-car/HOTA") in percent,
-    counts as they are."""
-    counts = {*_COUNTS.values()}
-    names = [*_RATES[0], *_COUNTS.values()]
-    metrics: dict[str, float] = {}
-    for label, rows in table.items():
-        values = rows[COMBINED].metrics()
-        task = prefix if len(table) == 1 else f"{prefix}-{label}"
-        metrics |= {f"{task}/{n}": float(values[n]) * (1 if n in counts else 100) for n in names}
-    return metrics

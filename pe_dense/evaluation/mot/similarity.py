@@ -22,14 +22,19 @@ def box_overlaps(first: np.ndarray, second: np.ndarray, of_first: bool = False) 
     """
     left, top, right, bottom = first.T[:, :, None]
     x0, y0, x1, y1 = second.T[:, None, :]
-    width = np.minimum(right, x1) - np.maximum(left, x0)
-    height = np.minimum(bottom, y1) - np.maximum(top, y0)
-    shared = np.maximum(width, 0, out=width) * np.maximum(height, 0, out=height)
+    shared = np.minimum(right, x1)
+    shared -= np.maximum(left, x0)
+    np.maximum(shared, 0, out=shared)
+    height = np.minimum(bottom, y1)
+    height -= np.maximum(top, y0)
+    shared *= np.maximum(height, 0, out=height)
     area = (right - left) * (bottom - top)
     if of_first:
         return np.divide(shared, area, out=np.zeros_like(shared), where=area > EPS)
     other = (x1 - x0) * (y1 - y0)
     union = area + other - shared
+    if bool((area > EPS).all()) and bool((other > EPS).all()):
+        return np.divide(shared, union, out=shared)
     return np.divide(shared, union, out=np.zeros_like(shared), where=(area > EPS) & (other > EPS) & (union > EPS))
 
 
