@@ -45,9 +45,7 @@ def test_stored_numbers_of_trackeval(fixtures: Path) -> None:
     ("name", "idf1", "mota", "counts"),
     [("TUD-Campus", 55.8, 52.6, [13, 150, 7]), ("TUD-Stadtmitte", 64.5, 56.4, [45, 452, 7])],
 )
-def test_published_numbers(
-    real_data: Path, name: str, idf1: float, mota: float, fp: int, fn: int, switches: int
-) -> None:
+def test_published_numbers(real_data: Path, name: str, idf1: float, mota: float, counts: list[int]) -> None:
     (sequence,) = find_mot_sequences(real_data / "mot" / name, ground_truth="gt.txt")
     table = mot.evaluate_tracking([sequence.with_results(real_data / "mot" / name / "test.txt")], mot.MOT15)
     metrics = table["pedestrian"][name].metrics()
@@ -179,7 +177,6 @@ def test_files_and_tables(tmp_path: Path) -> None:
     assert [line.split(",")[1] for line in lines[1:]] == ["A", "B", mot.COMBINED]
     text = mot.format_tracking(table, detailed=True)
     assert max(len(line) for line in text.splitlines()) <= 90
-    assert [line.split()[:4] for line in text.splitlines() if line.startswith(mot.COMBINED)][0] == [
-        mot.COMBINED, "70.71", "50.00", "100.00"
-    ]  # fmt: skip
+    combined = next(line.split() for line in text.splitlines() if line.startswith(mot.COMBINED))
+    assert combined[1:4] == ["70.71", "50.00", "100.00"]
     assert mot.COMBINED not in mot.format_tracking(mot.evaluate_tracking(cases[:1], mot.MOT17))
