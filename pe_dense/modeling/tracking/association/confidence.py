@@ -9,7 +9,7 @@ from pe_dense.modeling.tracking.association.detections import FrameDetections
 from pe_dense.modeling.tracking.association.kalman import AreaFilter, AspectFilter, BoxFilter, SizeFilter, warp_boxes
 from pe_dense.modeling.tracking.association.overlap import box_iou
 from pe_dense.modeling.tracking.association.settings import BoTSORT, ByteTrack
-from pe_dense.modeling.tracking.association.tracks import Tracks
+from pe_dense.modeling.tracking.association.states import TrackStates
 
 _FILTERS: dict[str, type[BoxFilter]] = {"xyah": AspectFilter, "xywh": SizeFilter, "xysr": AreaFilter}
 
@@ -41,13 +41,19 @@ class ConfidenceAssociation:
         """Whether appearance counts."""
         return isinstance(self.settings, BoTSORT)
 
-    def begin(self, found: FrameDetections, index: np.ndarray, frame: int) -> Tracks:
+    def begin(self, found: FrameDetections, index: np.ndarray, frame: int) -> TrackStates:
         """New tracks."""
-        return Tracks.begin(self._filter.initiate(found.boxes[index]), found, index, frame)
+        return TrackStates.begin(self._filter.initiate(found.boxes[index]), found, index, frame)
 
     def step(
-        self, tracks: Tracks, found: FrameDetections, frame: int, elapsed: int, warp: np.ndarray | None, is_first: bool
-    ) -> Tracks:
+        self,
+        tracks: TrackStates,
+        found: FrameDetections,
+        frame: int,
+        elapsed: int,
+        warp: np.ndarray | None,
+        is_first: bool,
+    ) -> TrackStates:
         """The tracks after one more frame.
 
         Args:
@@ -82,15 +88,15 @@ class ConfidenceAssociation:
             tracks = tracks.joined(new)
         return self._without_duplicates(tracks)
 
-    def shown(self, tracks: Tracks, frames: int) -> np.ndarray:
+    def shown(self, tracks: TrackStates, frames: int) -> np.ndarray:
         """Which tracks to report (mask) in the ``frames``-th frame."""
         return tracks.tracked & (tracks.confirmed | self.settings.show_unconfirmed)
 
-    def boxes(self, tracks: Tracks) -> np.ndarray:
+    def boxes(self, tracks: TrackStates) -> np.ndarray:
         """Where the tracks are: N x 4 XYXY."""
         return self._filter.boxes(tracks.mean)
 
-    def _predict(self, tracks: Tracks, elapsed: int, warp: np.ndarray | None) -> None:
+    def _predict(self, tracks: TrackStates, elapsed: int, warp: np.ndarray | None) -> None:
         lost = np.flatnonzero(~tracks.tracked)
         for _ in range(elapsed):
             if len(lost):
@@ -100,7 +106,7 @@ class ConfidenceAssociation:
             tracks.mean, tracks.covariance = self._filter.warp(tracks.mean, tracks.covariance, warp)
             tracks.observed = warp_boxes(tracks.observed, warp)
 
-    def _costs(self, tracks: Tracks, found: FrameDetections) -> tuple[np.ndarray, np.ndarray]:
+    def _costs(self, tracks: TrackStates, found: FrameDetections) -> tuple[np.ndarray, np.ndarray]:
         """N x M costs of the first match and of the second."""
         overlap = box_iou(self._filter.boxes(tracks.mean), found.boxes)
         plain = 1 - overlap
@@ -116,7 +122,9 @@ class ConfidenceAssociation:
                 plain[other] = fused[other] = np.inf
         return fused, plain
 
-    def _update(self, tracks: Tracks, found: FrameDetections, who: np.ndarray, what: np.ndarray, frame: int) -> None:
+    def _update(
+        self, tracks: TrackStates, found: FrameDetections, who: np.ndarray, what: np.ndarray, frame: int
+    ) -> None:
         tracks.tracked[:] = False
         tracks.row[:] = -1
         if not len(who):
@@ -128,7 +136,7 @@ class ConfidenceAssociation:
             sure = found.scores[what] > self.settings.high
             tracks.blend(who[sure], found.embeddings[what[sure]], self.settings.ema)
 
-    def _without_duplicates(self, tracks: Tracks) -> Tracks:
+    def _without_duplicates(self, tracks: TrackStates) -> TrackStates:
         """Of a tracked and a lost track in the same place, the one that lived longer."""
         seen, lost = np.flatnonzero(tracks.tracked), np.flatnonzero(~tracks.tracked)
         if not len(seen) or not len(lost):

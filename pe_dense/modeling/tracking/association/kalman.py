@@ -35,9 +35,7 @@ class BoxFilter(ABC):
         diagonal += noise
         return mean, moved
 
-    def update(
-        self, mean: np.ndarray, covariance: np.ndarray, boxes: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def update(self, mean: np.ndarray, covariance: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """State after an observation of each track, N x 4 boxes.
 
         The noise of the four measured numbers is independent, so that they may be used one after the other, each

@@ -11,12 +11,12 @@ from pe_dense.modeling.tracking.association.detections import FrameDetections
 from pe_dense.modeling.tracking.association.kalman import AreaFilter, warp_boxes
 from pe_dense.modeling.tracking.association.overlap import box_iou
 from pe_dense.modeling.tracking.association.settings import OCSORT
-from pe_dense.modeling.tracking.association.tracks import Tracks
+from pe_dense.modeling.tracking.association.states import TrackStates
 
 
 @dataclass
-class ObservedTracks(Tracks):
-    """Tracks with their latest observations.
+class ObservedStates(TrackStates):
+    """TrackStates with their latest observations.
 
     Attributes:
         recent: N x T x 4 float64, boxes of the last T frames, oldest first; NaN where there was no detection.
@@ -32,7 +32,7 @@ class ObservedTracks(Tracks):
     frozen_at: np.ndarray
 
     @classmethod
-    def after(cls, tracks: Tracks, steps: int) -> ObservedTracks:
+    def after(cls, tracks: TrackStates, steps: int) -> ObservedStates:
         """New tracks, whose only observation is that of the last of ``steps`` frames."""
         recent = np.full((len(tracks), steps, 4), np.nan)
         recent[:, -1] = tracks.observed
@@ -75,16 +75,22 @@ class ObservationAssociation:
         """Detections up to it are of no use."""
         return self.settings.low if self.settings.byte else self.settings.high
 
-    def begin(self, found: FrameDetections, index: np.ndarray, frame: int) -> ObservedTracks:
+    def begin(self, found: FrameDetections, index: np.ndarray, frame: int) -> ObservedStates:
         """New tracks."""
-        tracks = Tracks.begin(self._filter.initiate(found.boxes[index]), found, index, frame)
-        return ObservedTracks.after(tracks, self.settings.delta_t)
+        tracks = TrackStates.begin(self._filter.initiate(found.boxes[index]), found, index, frame)
+        return ObservedStates.after(tracks, self.settings.delta_t)
 
     def step(
-        self, tracks: Tracks, found: FrameDetections, frame: int, elapsed: int, warp: np.ndarray | None, is_first: bool
-    ) -> Tracks:
+        self,
+        tracks: TrackStates,
+        found: FrameDetections,
+        frame: int,
+        elapsed: int,
+        warp: np.ndarray | None,
+        is_first: bool,
+    ) -> TrackStates:
         """The tracks after one more frame: see :meth:`ConfidenceAssociation.step`."""
-        assert isinstance(tracks, ObservedTracks)
+        assert isinstance(tracks, ObservedStates)
         tracks = tracks.without_older(frame - self.settings.max_age - 1)
         self._predict(tracks, elapsed if len(tracks) else 0, warp)
         overlap = box_iou(self._filter.boxes(tracks.mean), found.boxes)
@@ -102,15 +108,15 @@ class ObservationAssociation:
         tracks = tracks if keep.all() else tracks[keep]
         return tracks.joined(self.begin(found, np.flatnonzero(free), frame)) if free.any() else tracks
 
-    def shown(self, tracks: Tracks, frames: int) -> np.ndarray:
+    def shown(self, tracks: TrackStates, frames: int) -> np.ndarray:
         """Which tracks to report (mask) in the ``frames``-th frame."""
         return tracks.tracked & ((tracks.hits >= self.settings.min_hits) | (frames <= self.settings.min_hits))
 
-    def boxes(self, tracks: Tracks) -> np.ndarray:
+    def boxes(self, tracks: TrackStates) -> np.ndarray:
         """Where the tracks were last seen: N x 4 XYXY."""
         return tracks.observed
 
-    def _predict(self, tracks: ObservedTracks, elapsed: int, warp: np.ndarray | None) -> None:
+    def _predict(self, tracks: ObservedStates, elapsed: int, warp: np.ndarray | None) -> None:
         for _ in range(elapsed):
             tracks.mean, tracks.covariance = self._filter.predict(tracks.mean, tracks.covariance)
         self._forget(tracks, elapsed - 1)  # the frame at hand is the next one
@@ -126,13 +132,13 @@ class ObservationAssociation:
         tracks.direction = turned / np.maximum(np.linalg.norm(turned, axis=1, keepdims=True), 1e-9)
 
     @staticmethod
-    def _forget(tracks: ObservedTracks, frames: int) -> None:
+    def _forget(tracks: ObservedStates, frames: int) -> None:
         """Move the window of recent boxes on by frames in which nothing was looked at."""
         if frames > 0:
             tracks.recent = np.roll(tracks.recent, -frames, axis=1)
             tracks.recent[:, -min(frames, tracks.recent.shape[1]) :] = np.nan
 
-    def _agreement(self, tracks: ObservedTracks, found: FrameDetections) -> np.ndarray:
+    def _agreement(self, tracks: ObservedStates, found: FrameDetections) -> np.ndarray:
         """N x M in [-inertia / 2, inertia / 2]: OC-SORT's direction term (section 4.2), times the score."""
         away = _centres(found.boxes)[None] - _centres(tracks.earlier())[:, None]
         length = np.sqrt(np.einsum("nmi,nmi->nm", away, away)) + 1e-6
@@ -142,7 +148,7 @@ class ObservationAssociation:
 
     def _match(
         self,
-        tracks: ObservedTracks,
+        tracks: ObservedStates,
         found: FrameDetections,
         overlap: np.ndarray,
         left: np.ndarray,
@@ -159,7 +165,7 @@ class ObservationAssociation:
         return who, what
 
     @staticmethod
-    def _freeze(tracks: ObservedTracks, left: np.ndarray, frame: int) -> None:
+    def _freeze(tracks: ObservedStates, left: np.ndarray, frame: int) -> None:
         """Remember the state of tracks that are missed for the first time."""
         missed = np.flatnonzero(left & tracks.tracked)
         tracks.frozen_mean[missed] = tracks.mean[missed]
@@ -167,7 +173,7 @@ class ObservationAssociation:
         tracks.frozen_at[missed] = frame
 
     def _update(
-        self, tracks: ObservedTracks, found: FrameDetections, who: np.ndarray, what: np.ndarray, frame: int
+        self, tracks: ObservedStates, found: FrameDetections, who: np.ndarray, what: np.ndarray, frame: int
     ) -> None:
         returning = who[~tracks.tracked[who]]
         boxes = found.boxes[what]
@@ -184,7 +190,7 @@ class ObservationAssociation:
         tracks.recent = np.concatenate([tracks.recent[:, 1:], tracks.observed[:, None]], axis=1)
         tracks.recent[missed, -1] = np.nan
 
-    def _replay(self, tracks: ObservedTracks, who: np.ndarray, boxes: np.ndarray, frame: int) -> None:
+    def _replay(self, tracks: ObservedStates, who: np.ndarray, boxes: np.ndarray, frame: int) -> None:
         """From the frozen state along the straight line to the new observation (ORU, section 4.1)."""
         for moment in range(int(tracks.frozen_at[who].min()), frame):
             begun = tracks.frozen_at[who] <= moment

@@ -13,7 +13,7 @@ from pe_dense.modeling.tracking.association.confidence import ConfidenceAssociat
 from pe_dense.modeling.tracking.association.detections import FrameDetections
 from pe_dense.modeling.tracking.association.observations import ObservationAssociation
 from pe_dense.modeling.tracking.association.settings import OCSORT, ByteTrack, Settings
-from pe_dense.modeling.tracking.association.tracks import Tracks
+from pe_dense.modeling.tracking.association.states import TrackStates
 from pe_dense.structures import Instances
 
 
@@ -50,15 +50,21 @@ class Association(Protocol):
     @property
     def uses_embeddings(self) -> bool: ...
 
-    def begin(self, found: FrameDetections, index: np.ndarray, frame: int) -> Tracks: ...
+    def begin(self, found: FrameDetections, index: np.ndarray, frame: int) -> TrackStates: ...
 
     def step(
-        self, tracks: Tracks, found: FrameDetections, frame: int, elapsed: int, warp: np.ndarray | None, is_first: bool
-    ) -> Tracks: ...
+        self,
+        tracks: TrackStates,
+        found: FrameDetections,
+        frame: int,
+        elapsed: int,
+        warp: np.ndarray | None,
+        is_first: bool,
+    ) -> TrackStates: ...
 
-    def shown(self, tracks: Tracks, frames: int) -> np.ndarray: ...
+    def shown(self, tracks: TrackStates, frames: int) -> np.ndarray: ...
 
-    def boxes(self, tracks: Tracks) -> np.ndarray: ...
+    def boxes(self, tracks: TrackStates) -> np.ndarray: ...
 
 
 class Tracker:
@@ -77,9 +83,7 @@ class Tracker:
         ValueError: if the frame rate is not positive.
     """
 
-    def __init__(
-        self, settings: Settings | None = None, class_aware: bool = True, frame_rate: float = 30.0
-    ) -> None:
+    def __init__(self, settings: Settings | None = None, class_aware: bool = True, frame_rate: float = 30.0) -> None:
         self.settings = ByteTrack() if settings is None else settings
         if not 0 < frame_rate < np.inf:
             raise ValueError(f"frame_rate must be positive, it is {frame_rate}")
@@ -105,7 +109,7 @@ class Tracker:
 
     @property
     def num_kept(self) -> int:
-        """Tracks in memory: those seen in the last frame, lost ones, and those not confirmed yet."""
+        """TrackStates in memory: those seen in the last frame, lost ones, and those not confirmed yet."""
         return len(self._tracks)
 
     @overload

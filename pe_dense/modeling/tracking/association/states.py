@@ -9,11 +9,11 @@ import numpy as np
 
 from pe_dense.modeling.tracking.association.detections import FrameDetections, normalised
 
-Self = TypeVar("Self", bound="Tracks")
+Self = TypeVar("Self", bound="TrackStates")
 
 
 @dataclass
-class Tracks:
+class TrackStates:
     """N tracks; every field has N rows.
 
     Attributes:
@@ -52,7 +52,7 @@ class Tracks:
     @classmethod
     def begin(
         cls, state: tuple[np.ndarray, np.ndarray], found: FrameDetections, index: np.ndarray, frame: int
-    ) -> Tracks:
+    ) -> TrackStates:
         """A track for each of some detections, in this ``state``."""
         boxes, count = found.boxes[index], len(index)
         return cls(
@@ -74,7 +74,7 @@ class Tracks:
         """Some of the tracks, by a boolean mask or indices."""
         return type(self)(**{field.name: getattr(self, field.name)[index] for field in fields(self)})
 
-    def joined(self: Self, other: Tracks) -> Self:
+    def joined(self: Self, other: TrackStates) -> Self:
         """These and then the others."""
         width = max(self.embeddings.shape[1], other.embeddings.shape[1])
         self.widen(width)

@@ -25,7 +25,7 @@ def run(quick: bool) -> list[Row]:
     }
     peer = _peer(video)
     if peer is None:
-        sys.stderr.write("tracking: skipped, there is nothing to compare with: pip install trackers\n")
+        sys.stderr.write("association: skipped, there is nothing to compare with: pip install trackers\n")
         return []
     seconds = interleaved({**ours, "trackers": peer}, repeats)
     rows = []
