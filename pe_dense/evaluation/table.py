@@ -80,7 +80,7 @@ def _summary(tasks: Mapping[str, Mapping[str, float]]) -> str:
                 digits = [0 if n in _COUNTS else 4 if task.rpartition("/")[2] in _FINE else 2 for n in names]
                 row = [task, *(_number(values[n], d) for n, d in zip(names, digits))]
                 blocks.setdefault(names, []).append(row)
-    return "\n\n".join(_table([["task", *names], *rows]) for names, rows in blocks.items())
+    return "\n\n".join(text_table([["task", *names], *rows]) for names, rows in blocks.items())
 
 
 def _class_table(classes: Mapping[str, Mapping[str, float]], columns: Sequence[str], width: int) -> str:
@@ -91,7 +91,7 @@ def _class_table(classes: Mapping[str, Mapping[str, float]], columns: Sequence[s
     block = sum(widths) + 2 * (len(widths) - 1)
     across = max(1, min((width + 5) // (block + 5), -(-len(cells) // 4)))
     down = -(-len(cells) // across)
-    parts = [_table([header, *cells[i : i + down]], widths).split("\n") for i in range(0, len(cells), down)]
+    parts = [text_table([header, *cells[i : i + down]], widths).split("\n") for i in range(0, len(cells), down)]
     lines = []
     for row in range(down + 2):
         joint = "─┼─" if row == 1 else " │ "
@@ -105,7 +105,7 @@ def _shorten(name: str, limit: int = 32) -> str:
     return name if len(name) <= limit else name[: limit - 1] + "…"
 
 
-def _table(rows: Sequence[Sequence[str]], widths: Sequence[int] | None = None) -> str:
+def text_table(rows: Sequence[Sequence[str]], widths: Sequence[int] | None = None) -> str:
     """First column to the left, numbers to the right, a rule under the first row."""
     widths = widths or [max(len(r[i]) for r in rows) for i in range(len(rows[0]))]
     lines = ["  ".join([r[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(r[1:], widths[1:]))]) for r in rows]
