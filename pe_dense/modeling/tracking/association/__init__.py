@@ -1,6 +1,15 @@
 """Tracking by detection: identities for the objects that a detector finds in each frame."""
 
+from pe_dense.modeling.tracking.association.appearance import AppearanceDetector
 from pe_dense.modeling.tracking.association.settings import OCSORT, BoTSORT, ByteTrack, Settings
 from pe_dense.modeling.tracking.association.tracker import TrackedBoxes, Tracker
 
-__all__ = ["OCSORT", "BoTSORT", "ByteTrack", "Settings", "TrackedBoxes", "Tracker"]
+__all__ = [
+    "OCSORT",
+    "AppearanceDetector",
+    "BoTSORT",
+    "ByteTrack",
+    "Settings",
+    "TrackedBoxes",
+    "Tracker",
+]
