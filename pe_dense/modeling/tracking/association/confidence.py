@@ -67,7 +67,7 @@ class ConfidenceAssociation:
         settings = self.settings
         tracks = tracks.without_older(frame - self._patience - 1)
         self._predict(tracks, elapsed if len(tracks) else 0, warp)
-        fused, plain = self._costs(tracks, found)
+        fused, plain, looks = self._costs(tracks, found)
         confident = found.scores > settings.high
         doubtful = np.flatnonzero(~confident)
         free = np.flatnonzero(confident)
@@ -78,7 +78,11 @@ class ConfidenceAssociation:
         t2, d2 = _match(plain, unseen[tracks.tracked[unseen]], doubtful, settings.match_low)
         t3, d3 = _match(fused, fresh, free, settings.match_unconfirmed)
         free = _without(free, d3)
-        self._update(tracks, found, np.concatenate([t1, t2, t3]), np.concatenate([d1, d2, d3]), frame)
+        t4, d4 = pool[:0], free[:0]
+        if looks is not None and isinstance(settings, BoTSORT) and settings.reidentify > 0:
+            t4, d4 = _match(looks, unseen[~tracks.tracked[unseen]], free, settings.reidentify)
+            free = _without(free, d4)
+        self._update(tracks, found, np.concatenate([t1, t2, t3, t4]), np.concatenate([d1, d2, d3, d4]), frame)
         keep = tracks.confirmed & (frame - tracks.last <= self._patience)
         tracks = tracks if keep.all() else tracks[keep]
         born = free[found.scores[free] >= settings.new]
@@ -106,8 +110,11 @@ class ConfidenceAssociation:
             tracks.mean, tracks.covariance = self._filter.warp(tracks.mean, tracks.covariance, warp)
             tracks.observed = warp_boxes(tracks.observed, warp)
 
-    def _costs(self, tracks: TrackStates, found: FrameDetections) -> tuple[np.ndarray, np.ndarray]:
-        """N x M costs of the first match and of the second."""
+    def _costs(
+        self, tracks: TrackStates, found: FrameDetections
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """N x M costs of the first match, of the second, and of appearance alone if there is any."""
+        looks: np.ndarray | None = None
         overlap = box_iou(self._filter.boxes(tracks.mean), found.boxes)
         plain = 1 - overlap
         fused = 1 - overlap * found.scores if self.settings.fuse_score else plain.copy()
@@ -120,7 +127,9 @@ class ConfidenceAssociation:
             other = tracks.classes[:, None] != found.classes
             if other.any():
                 plain[other] = fused[other] = np.inf
-        return fused, plain
+                if looks is not None:
+                    looks[other] = np.inf
+        return fused, plain, looks
 
     def _update(
         self, tracks: TrackStates, found: FrameDetections, who: np.ndarray, what: np.ndarray, frame: int

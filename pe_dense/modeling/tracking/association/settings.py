@@ -62,6 +62,8 @@ class BoTSORT(ByteTrack):
         proximity: appearance does not count where 1 - IoU is larger; 1 looks everywhere.
         appearance: it does not count either where its own cost is larger.
         ema: share of the earlier mean embedding that is kept at each detection.
+        reidentify: what no overlap explains continues a lost track anywhere in the image if its cost of appearance is
+            below this; 0 (as published): it starts a new track.
     """
 
     match: float = 0.8
@@ -70,10 +72,11 @@ class BoTSORT(ByteTrack):
     proximity: float = 0.5
     appearance: float = 0.25
     ema: float = 0.9
+    reidentify: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_shares(self, "proximity", "appearance", "ema")
+        _check_shares(self, "proximity", "appearance", "ema", "reidentify")
 
 
 @dataclass(frozen=True, kw_only=True)
