@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal, get_args
 
 FilterName = Literal["xyah", "xywh", "xysr"]
 
@@ -46,6 +47,8 @@ class ByteTrack:
             raise ValueError(
                 f"{type(self).__name__}: low {self.low:g}, high {self.high:g} and new {self.new:g} must be ascending"
             )
+        if self.kalman not in get_args(FilterName):
+            raise ValueError(f"{type(self).__name__}.kalman is {self.kalman!r}: choose {', '.join(get_args(FilterName))}")
         if self.buffer < 0:
             raise ValueError(f"{type(self).__name__}.buffer must not be negative, it is {self.buffer}")
 
@@ -118,6 +121,26 @@ class OCSORT:
 
 
 Settings = ByteTrack | OCSORT
+
+
+def changed(settings: Settings, changes: Sequence[str]) -> Settings:
+    """Settings with changes in words, such as ``["high=0.5", "byte=true"]``.
+
+    Raises:
+        ValueError: naming the change that names no setting or has no value for it.
+    """
+    preset = type(settings).__name__
+    kinds = {field.name: type(field.default) for field in fields(settings)}
+    values: dict[str, Any] = {}
+    for change in changes:
+        key, _, text = change.partition("=")
+        if key not in kinds:
+            raise ValueError(f"{change!r}: {preset} has the settings {', '.join(kinds)}, each is set as key=value")
+        try:
+            values[key] = {"true": True, "false": False}[text.lower()] if kinds[key] is bool else kinds[key](text)
+        except (ValueError, KeyError):
+            raise ValueError(f"{change!r}: {text!r} is not of type {kinds[key].__name__}") from None
+    return replace(settings, **values)
 
 
 def _check_shares(settings: ByteTrack | OCSORT, *names: str) -> None:
