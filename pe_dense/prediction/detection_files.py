@@ -81,8 +81,8 @@ class FileDetections:
         content = read_json(self.path, "detections")
         if not isinstance(content, dict) or not {"images", "annotations", "categories"} <= content.keys():
             raise DataError(
-                f"detections {self.path}: give a COCO data set with images, annotations and categories (tools/predict.py "
-                "writes predictions.json); a list of results does not say which image is which frame"
+                f"detections {self.path}: give a COCO data set with images, annotations and categories, such as "
+                f"predictions.json of tools/predict.py; a list of results does not say which image is which frame"
             )
         self.categories = Categories.from_json(content["categories"])
         index = {category: i for i, category in enumerate(self.categories.ids)}
@@ -121,7 +121,9 @@ class FileDetections:
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"{where}: needs bbox, score and the category_id of a category ({error!r})") from None
         if not np.isfinite([x, y, width, height, score]).all() or min(width, height) < 0:
-            raise DataError(f"{where}: bbox {row['bbox']} with score {score} is not finite or of negative size; remove it")
+            raise DataError(
+                f"{where}: bbox {row['bbox']} with score {score} is not finite or of negative size; remove it"
+            )
         return [x, y, x + width, y + height, float(self._scaled(np.array([score]), where)[0]), float(label)]
 
     def _scaled(self, scores: np.ndarray, where: str) -> np.ndarray:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-
 from benchmarks.timing import Row, interleaved, ratio_row
+
 from pe_dense.modeling.tracking.association import OCSORT, BoTSORT, ByteTrack, Tracker
 
 OBJECTS, WIDTH, HEIGHT, EMBEDDING = 100, 1920, 1080, 128

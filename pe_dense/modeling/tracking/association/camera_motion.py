@@ -11,7 +11,7 @@ import numpy as np
 
 from pe_dense.modeling.tracking.association.tracker import checked_warp
 
-_CORNERS = {"maxCorners": 600, "qualityLevel": 0.01, "minDistance": 6, "blockSize": 3}
+_CORNERS, _QUALITY, _DISTANCE = 600, 0.01, 6.0  # at most; of the best one's strength; pixels apart
 _FEWEST = 12  # points that must agree, or the motion counts as unknown
 _THIN = 0.02  # of the image: what must be seen of the background for corners to be looked for
 
@@ -62,7 +62,8 @@ class SparseFlow:
             grey = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
         warp = self._since_last(grey)
         self._grey = grey
-        self._corners = cv2.goodFeaturesToTrack(grey, mask=_background(grey.shape, boxes * scale), **_CORNERS)
+        background = _background(grey.shape, boxes * scale)
+        self._corners = cv2.goodFeaturesToTrack(grey, _CORNERS, _QUALITY, _DISTANCE, mask=background)
         if warp is not None:
             warp[:, 2] /= scale
         return warp
@@ -70,14 +71,15 @@ class SparseFlow:
     def _since_last(self, grey: np.ndarray) -> np.ndarray | None:
         if self._grey is None or self._grey.shape != grey.shape or self._corners is None:
             return None
-        found, state, _ = cv2.calcOpticalFlowPyrLK(self._grey, grey, self._corners, None)
-        good = state[:, 0] == 1
+        guess = self._corners.copy()
+        found, state, _ = cv2.calcOpticalFlowPyrLK(self._grey, grey, self._corners, guess)
+        good = np.asarray(state)[:, 0] == 1
         if good.sum() < _FEWEST:
             return None
         fitted, inliers = cv2.estimateAffinePartial2D(
-            self._corners[good], found[good], method=cv2.RANSAC, ransacReprojThreshold=1.5
+            self._corners[good], np.asarray(found)[good], method=cv2.RANSAC, ransacReprojThreshold=1.5
         )
-        if fitted is None or inliers.sum() < _FEWEST:
+        if fitted is None or np.sum(inliers) < _FEWEST:
             return None
         return np.asarray(fitted, dtype=np.float64)
 

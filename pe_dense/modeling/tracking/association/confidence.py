@@ -82,6 +82,8 @@ class ConfidenceAssociation:
         if looks is not None and isinstance(settings, BoTSORT) and settings.reidentify > 0:
             t4, d4 = _match(looks, unseen[~tracks.tracked[unseen]], free, settings.reidentify)
             free = _without(free, d4)
+        # who comes back elsewhere has not flown there: the filter begins anew
+        tracks.mean[t4], tracks.covariance[t4] = self._filter.initiate(found.boxes[d4])
         self._update(tracks, found, np.concatenate([t1, t2, t3, t4]), np.concatenate([d1, d2, d3, d4]), frame)
         keep = tracks.confirmed & (frame - tracks.last <= self._patience)
         tracks = tracks if keep.all() else tracks[keep]
@@ -110,9 +112,7 @@ class ConfidenceAssociation:
             tracks.mean, tracks.covariance = self._filter.warp(tracks.mean, tracks.covariance, warp)
             tracks.observed = warp_boxes(tracks.observed, warp)
 
-    def _costs(
-        self, tracks: TrackStates, found: FrameDetections
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    def _costs(self, tracks: TrackStates, found: FrameDetections) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """N x M costs of the first match, of the second, and of appearance alone if there is any."""
         looks: np.ndarray | None = None
         overlap = box_iou(self._filter.boxes(tracks.mean), found.boxes)

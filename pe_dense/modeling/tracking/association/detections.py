@@ -85,8 +85,8 @@ def _check(boxes: np.ndarray, scores: np.ndarray) -> None:
     if not finite.all():
         row = _first(~finite)
         raise ValueError(
-            f"detection {row}: box {boxes[row].tolist()} with score {scores[row]} is not finite; leave it out, or check "
-            f"what the detector does"
+            f"detection {row}: box {boxes[row].tolist()} with score {scores[row]} is not finite; leave it out, or "
+            f"check what the detector does"
         )
     negative = (boxes[:, 2:] < boxes[:, :2]).any(axis=1)
     if negative.any():
@@ -119,5 +119,5 @@ def normalised(vectors: np.ndarray) -> np.ndarray:
     return vectors / np.where(lengths > 0, lengths, 1)
 
 
-def _first(mask: np.ndarray) -> int:
+def _first(mask: np.ndarray | np.bool_) -> int:
     return int(np.argmax(mask))

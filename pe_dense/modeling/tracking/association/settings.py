@@ -48,7 +48,9 @@ class ByteTrack:
                 f"{type(self).__name__}: low {self.low:g}, high {self.high:g} and new {self.new:g} must be ascending"
             )
         if self.kalman not in get_args(FilterName):
-            raise ValueError(f"{type(self).__name__}.kalman is {self.kalman!r}: choose {', '.join(get_args(FilterName))}")
+            raise ValueError(
+                f"{type(self).__name__}.kalman is {self.kalman!r}: choose {', '.join(get_args(FilterName))}"
+            )
         if self.buffer < 0:
             raise ValueError(f"{type(self).__name__}.buffer must not be negative, it is {self.buffer}")
 
@@ -130,7 +132,7 @@ def changed(settings: Settings, changes: Sequence[str]) -> Settings:
         ValueError: naming the change that names no setting or has no value for it.
     """
     preset = type(settings).__name__
-    kinds = {field.name: type(field.default) for field in fields(settings)}
+    kinds: dict[str, Any] = {field.name: type(getattr(settings, field.name)) for field in fields(settings)}
     values: dict[str, Any] = {}
     for change in changes:
         key, _, text = change.partition("=")

@@ -145,12 +145,12 @@ class Tracker:
             frame: number of the frame; the next one if not given. Numbers may have gaps: nothing is known of the frames
                 between, so tracks move on through them and grow older, but do not count as missed there. A frame
                 without objects is not a gap; it must be given, without objects.
-            warp: 2 x 3, how points of the last frame's image have moved: new = warp @ (x, y, 1); None: the camera rests.
+            warp: 2 x 3, how image points have moved since the last frame: new = warp @ (x, y, 1); None: not at all.
             embeddings: M x E, appearance of each object, of any length; a frame may go without.
 
         Returns:
-            Those of the objects that have an identity, by id. Instances come back with ``track_ids``, the tracks' boxes,
-            and all else (masks, classes, scores) as in the detections; arrays as :class:`TrackedBoxes`.
+            Those of the objects that have an identity, by id. Instances come back with ``track_ids``, the tracks'
+            boxes, and all else (masks, classes, scores) as in the detections; arrays as :class:`TrackedBoxes`.
 
         Raises:
             ValueError: for detections that are not finite or of negative size (see :meth:`FrameDetections.of`), a frame
