@@ -129,7 +129,9 @@ def test_instances_keep_all_they_carry() -> None:
     tracker = Tracker(ByteTrack())
     boxes = torch.tensor([[300.0, 100, 340, 190], BOX, [5, 5, 5, 9]])
     probs = torch.arange(3.0)[:, None, None].expand(3, 7, 7)
-    found = Instances((480, 640), boxes, torch.tensor([2, 4, 4]), torch.tensor([0.8, 0.9, 0.95]), RoiMasks(probs, boxes, (480, 640)))
+    found = Instances(
+        (480, 640), boxes, torch.tensor([2, 4, 4]), torch.tensor([0.8, 0.9, 0.95]), RoiMasks(probs, boxes, (480, 640))
+    )
     shown = tracker.update(found)
     assert isinstance(shown, Instances)
     assert shown.track_ids is not None
