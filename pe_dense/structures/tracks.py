@@ -67,18 +67,18 @@ class Tracks:
         def column(name: str, values: Any, default: float, dtype: type) -> np.ndarray:
             result: np.ndarray = np.asarray(np.full(count, default) if values is None else values).astype(dtype)
             if result.shape != (count,):
-                raise ValueError(f"{name} has the shape {result.shape}, but there are {counted(count, 'frame number')}")
+                raise ValueError(f"{name} has the shape {result.shape}, but there are {counted(count, 'row')}")
             return result
 
         corners = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
         if len(corners) != count:
-            raise ValueError(f"there are {counted(len(corners), 'box')}, but {counted(count, 'frame number')}")
+            raise ValueError(f"there are {counted(len(corners), 'box')}, but {counted(count, 'row')}")
         encoded = None
         if masks is not None:
             encoded = np.empty(len(masks), dtype=object)
             encoded[:] = list(masks)
             if len(encoded) != count:
-                raise ValueError(f"there are {counted(len(encoded), 'mask')}, but {counted(count, 'frame number')}")
+                raise ValueError(f"there are {counted(len(encoded), 'mask')}, but {counted(count, 'row')}")
         return cls(
             frames=column("frames", frames, 0, np.int64),
             ids=column("ids", ids, NO_ID, np.int64),

@@ -82,10 +82,10 @@ def _walkers(rng: np.random.Generator, frames: int, objects: int = OBJECTS, life
         start = rng.integers(-life, frames)
         times = np.arange(max(0, start), min(frames, start + life))
         height = rng.uniform(80, 350)
-        corner = (
-            rng.uniform(0, [WIDTH - height / 2, HEIGHT - height]) + rng.normal(0, 1.5, 2) * (times - start)[:, None]
-        )
-        boxes = np.concatenate([corner, corner + [height * 0.4, height]], axis=1).round()
+        sides = np.array([height * 0.4, height])
+        walked = rng.normal(0, 1.5, 2) * (times - start)[:, None]
+        corner = rng.uniform(0, [WIDTH, HEIGHT] - sides) + walked
+        boxes = np.concatenate([corner, corner + sides], axis=1).round()
         kind = int(rng.choice([1, 7, 8], p=[0.875, 0.075, 0.05]))
         parts.append(
             Tracks.create(times, boxes, np.full(len(times), number + 1), classes=np.full(len(times), kind),

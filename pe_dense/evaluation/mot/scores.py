@@ -121,6 +121,12 @@ def _require_sound(tracks: Tracks, num_frames: int, what: str) -> None:
         raise ValueError(f"{what} has an object in frame {wrong} (from 0), but there are {num_frames} frames")
     if ((tracks.ids < 0) & ~tracks.ignored).any():
         raise ValueError(f"{what} has objects without an id; detections must be tracked first")
+    order = np.lexsort((tracks.ids, tracks.frames, tracks.classes))
+    keys = np.stack([tracks.classes, tracks.frames, tracks.ids])[:, order]
+    twice = (keys[:, 1:] == keys[:, :-1]).all(axis=0) & (keys[2, 1:] >= 0)
+    if twice.any():
+        _, frame, number = keys[:, int(np.argmax(twice))].tolist()
+        raise ValueError(f"{what} has the id {number} twice in frame {frame} (from 0); an object has one row a frame")
     sizes = tracks.boxes[:, 2:] - tracks.boxes[:, :2]
     if not np.isfinite(tracks.boxes).all() or (sizes < 0).any():
         raise ValueError(f"{what} has boxes that are not finite or of negative size; remove them")
