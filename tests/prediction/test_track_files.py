@@ -122,7 +122,7 @@ def test_inputs_that_do_not_fit(tmp_path: Path, predictor: Predictor, write_vide
     with pytest.raises(FileNotFoundError, match=r"no.mp4 does not exist"):
         Footage.of(tmp_path / "no.mp4")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="empty holds no images and no seqinfo.ini"):
+    with pytest.raises(DataError, match=r"empty holds no images and no seqinfo.ini"):
         Footage.of(tmp_path / "empty")
     footage = Footage.of(write_video(tmp_path / "clip.mp4"))
     with pytest.raises(ValueError, match="would overwrite the input"):

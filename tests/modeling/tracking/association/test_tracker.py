@@ -182,7 +182,7 @@ def test_repeated_and_earlier_frames() -> None:
     tracker.update(np.array([walk(0)]), frame=5)
     with pytest.raises(ValueError, match="frame 5 was given already"):
         tracker.update(np.array([walk(0)]), frame=5)
-    with pytest.raises(ValueError, match="frame 3 comes after frame 5.*reset"):
+    with pytest.raises(ValueError, match=r"frame 3 comes after frame 5.*reset"):
         tracker.update(np.array([walk(0)]), frame=3)
     assert tracker.update(np.array([walk(1)])).frame == 6
     tracker.reset()
