@@ -75,5 +75,5 @@ def test_bad_file(tmp_path: Path, text: str, message: str) -> None:
     path.write_text(text)
     with pytest.raises(ValueError, match=f"motion.txt.*{message}"):
         MotionFile(path)
-    with pytest.raises(FileNotFoundError, match="nothing.txt does not exist"):
+    with pytest.raises(FileNotFoundError, match=r"nothing.txt does not exist"):
         MotionFile(tmp_path / "nothing.txt")
