@@ -15,13 +15,11 @@ from pe_dense.data.label_files import decode_labels
 
 def _davis_palette() -> np.ndarray:
     """Colours of the PASCAL VOC palette, by the bits of the index, with DAVIS's 191 for its 192."""
-    index = np.arange(256, dtype=np.uint8)[:, None]
-    palette = np.zeros((256, 3), dtype=np.uint8)
+    index, palette = np.arange(256)[:, None], np.zeros((256, 3), dtype=int)
     for bit in range(8):
-        palette |= (index >> np.arange(3, dtype=np.uint8) & 1) << (7 - bit)
-        index = index >> 3
+        palette |= (index >> (3 * bit + np.arange(3)) & 1) << (7 - bit)
     palette[palette == 192] = 191
-    return palette
+    return palette.astype(np.uint8)
 
 
 DAVIS_PALETTE = _davis_palette()

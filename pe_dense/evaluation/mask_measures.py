@@ -73,10 +73,10 @@ def contour(mask: np.ndarray) -> np.ndarray:
     # Lines of one pixel more, end to end: the neighbours are slices without gaps, which is fast. The repeated border
     # differs from nothing.
     row = width + 1
-    flat = cv2.copyMakeBorder(mask.view(np.uint8), 0, 2, 0, 1, cv2.BORDER_REPLICATE).ravel()
+    flat: np.ndarray = cv2.copyMakeBorder(mask.view(np.uint8), 0, 2, 0, 1, cv2.BORDER_REPLICATE).ravel()
     size = height * row
     here = flat[:size]
-    edges = here ^ flat[1 : 1 + size]
+    edges: np.ndarray = here ^ flat[1 : 1 + size]
     edges |= here ^ flat[row : row + size]
     edges |= here ^ flat[row + 1 : row + 1 + size]
     return edges.view(bool).reshape(height, row)[:, :width]
