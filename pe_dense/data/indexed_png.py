@@ -100,7 +100,7 @@ def write_indexed_png(path: str | os.PathLike[str], labels: np.ndarray, palette:
         raise ValueError(f"{path}: object numbers {low} to {high} do not fit into 8 bits (0 to 255); renumber them")
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    image = Image.fromarray(labels.astype(np.uint8)).convert("L")
+    image = Image.fromarray(labels.astype(np.uint8))
     image.putpalette(np.asarray(palette, dtype=np.uint8).tobytes())
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     image.save(partial, format="PNG", compress_level=1)

@@ -75,9 +75,9 @@ def evaluate_vos_results(
         if progress is not None:
             progress()
     if errors:
-        rest = "" if len(errors) == 1 else f"\n{counted(len(errors) - 1, 'other sequence')} failed too: "
-        first, *others = [errors[job.sequence.name] for job in jobs if job.sequence.name in errors]
-        raise ValueError(first + rest + "; ".join(others[:2]) + (" ..." if len(others) > 2 else ""))
+        first, *others = [job.sequence.name for job in jobs if job.sequence.name in errors]
+        more = f" (and {counted(len(others), 'other sequence')} with a fault: {few(others)})" if others else ""
+        raise ValueError(errors[first] + more)
     return [one for job in jobs for one in scores[job.sequence.name]]
 
 
@@ -94,7 +94,8 @@ def _require_results(plan: Plan, results: VosResults) -> None:
             faults.append(f"{counted(len(missing), 'frame')} of other sequences ({few(missing)})")
         raise FileNotFoundError(
             f"{results.folder} lacks the results of {' and '.join(faults)}; it has "
-            f"{few(results.sequences) or 'no folder'}: save <sequence>/<frame>.png named like the annotations, or score only the sequences that are there"
+            f"{few(results.sequences) or 'no folder'}: save <sequence>/<frame>.png named like the annotations, or score "
+            "only the sequences that are there"
         )
     if extra := sorted(set(results.sequences) - set(plan)):
         logger.warning("%s: %s not scored: %s", results.folder, counted(len(extra), "folder"), few(extra))

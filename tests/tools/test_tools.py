@@ -18,7 +18,7 @@ from .conftest import ROOT
 
 RunTool = Callable[..., int]
 TOOLS = (
-    "analyze_model", "benchmark", "convert_checkpoint", "evaluate_results", "make_scenes", "plan_run", "plot_run",
+    "analyze_model", "benchmark", "convert_checkpoint", "evaluate_results", "evaluate_vos", "make_scenes", "plan_run", "plot_run",
     "predict", "train_net", "visualize_data", "visualize_dense", "visualize_detections",
     "visualize_features",
 )  # fmt: skip
