@@ -1,4 +1,4 @@
-"""Objects of a video followed by the features of PE-Spatial B's last layer, nothing trained; DAVIS 2017, DINO's protocol."""
+"""Objects of videos followed by features of PE-Spatial B's last layer; DAVIS 2017, DINO's protocol."""
 
 from pe_dense.config import LazyCall as L
 from pe_dense.modeling.backbone import EncoderFeatures, pe_spatial_b16_512

@@ -72,7 +72,9 @@ def propagate_densely(
 ) -> Tensor:
     """The same by the full matrix of sources x targets, worked on in place as far as the operations allow."""
     height, width = target.shape[:2]
-    rows, columns = (axis.flatten() for axis in torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij"))
+    rows, columns = (
+        axis.flatten() for axis in torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    )
     down, across = ((axis[:, None] - axis).abs() for axis in (rows, columns))
     far = torch.maximum(down, across) > settings.radius
     affinity = torch.stack(sources).flatten(1, 2) @ target.flatten(0, 1).T

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -115,7 +116,9 @@ def normalized_tokens(features: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def propagate(target: Tensor, sources: Sequence[Tensor], labels: Sequence[Tensor], settings: LabelPropagation) -> Tensor:
+def propagate(
+    target: Tensor, sources: Sequence[Tensor], labels: Sequence[Tensor], settings: LabelPropagation
+) -> Tensor:
     """Soft labels of a frame from those of other frames.
 
     Per target token, with the cosine c of every source token in its neighbourhood, the k largest ones keep the weight
@@ -181,7 +184,7 @@ def _parts(length: int, most: int) -> Iterator[slice]:
     """Slices of nearly equal length, at most ``most``, that cover a side."""
     count = -(-length // most)
     ends = [length * i // count for i in range(count + 1)]
-    return (slice(start, stop) for start, stop in zip(ends, ends[1:]))
+    return (slice(start, stop) for start, stop in pairwise(ends))
 
 
 def _reach(part: slice, radius: int, length: int) -> slice:
@@ -212,7 +215,9 @@ def _distances(part: slice, others: slice, device: torch.device) -> Tensor:
 
 def _check_shapes(target: Tensor, sources: Sequence[Tensor], labels: Sequence[Tensor]) -> None:
     if not sources or len(sources) != len(labels):
-        raise ValueError(f"{len(sources)} source frames and {len(labels)} label maps: give one or more, as many of both")
+        raise ValueError(
+            f"{len(sources)} source frames and {len(labels)} label maps: give one or more, as many of both"
+        )
     for source, soft in zip(sources, labels):
         if source.shape != target.shape or soft.shape[:2] != target.shape[:2] or soft.shape != labels[0].shape:
             raise ValueError(

@@ -68,6 +68,7 @@ class VideoObjectTracker(nn.Module):
         if len(layers) != 1:
             raise ValueError(f"layers {list(layers)}: masks are propagated by the features of one layer, name one")
         self.backbone = backbone
+        self._stride = int(backbone.stride)  # type: ignore[arg-type]  # of a module mypy takes any attribute for one
         self.propagation = propagation
         self.pixel_mean = tuple(float(v) for v in pixel_mean)
         self.pixel_std = tuple(float(v) for v in pixel_std)
@@ -226,7 +227,7 @@ class VideoObjectTracker(nn.Module):
         return normalized_tokens(self.backbone(image)[0].map[0])
 
     def _labels(self) -> np.ndarray:
-        """Of the current frame."""
+        """Labels of the frame seen last."""
         assert self._current is not None
         size = self._current.size
         shown = input_size(size, self.propagation, self._stride)
@@ -237,10 +238,6 @@ class VideoObjectTracker(nn.Module):
         dtype: type = np.uint8 if max(self._ids, default=0) <= 255 else np.int32
         labels: np.ndarray = ids.numpy().astype(dtype)
         return labels
-
-    @property
-    def _stride(self) -> int:
-        return int(getattr(self.backbone, "stride"))
 
     @staticmethod
     def _grid(tokens: Tensor) -> tuple[int, int]:

@@ -11,6 +11,8 @@ from torch import Tensor
 from pe_dense.modeling.tracking.frame_input import resize_nearest
 from pe_dense.modeling.tracking.label_propagation import LabelPropagation
 
+_ROUNDING = 1e-5  # what sums of a few weights that are 1 in theory stay below
+
 
 def one_hot(masks: Tensor, ids: Sequence[int], grid: tuple[int, int]) -> Tensor:
     """Given masks on a grid: the label of the pixel at the centre of each cell.
@@ -24,7 +26,9 @@ def one_hot(masks: Tensor, ids: Sequence[int], grid: tuple[int, int]) -> Tensor:
         h x w x (K + 1) float32, background first.
     """
     coarse = resize_nearest(masks, grid)
-    objects = torch.stack([coarse == value for value in ids], -1) if ids else coarse.new_zeros((*grid, 0), dtype=bool)
+    objects = (
+        torch.stack([coarse == value for value in ids], -1) if ids else coarse.new_zeros((*grid, 0), dtype=torch.bool)
+    )
     return torch.cat([~objects.any(-1, keepdim=True), objects], -1).float()
 
 
@@ -59,8 +63,9 @@ def hard_labels(
     """The channel that each pixel of the frame belongs to.
 
     Each channel is enlarged and stretched to 0..1 over the frame (DINO's rule); the largest one wins, the first of
-    equal ones. A constant channel cannot be stretched (DINO's script divides 0 by 0 there and the channel wins
-    everywhere): it keeps its value. One channel at a time is held at full size.
+    equal ones. A channel that is constant but for rounding errors cannot be stretched (DINO's script divides 0 by 0, and
+    the channel wins everywhere, or stretches the errors): it keeps its values. One channel at a time is held at full
+    size.
 
     Args:
         soft: h x w x K, background first.
@@ -86,4 +91,4 @@ def hard_labels(
 
 def _stretched(channel: Tensor) -> Tensor:
     low, high = channel.min(), channel.max()
-    return torch.where(high > low, (channel - low) / (high - low), channel)
+    return torch.where(high - low > _ROUNDING, (channel - low) / (high - low), channel)
