@@ -63,9 +63,9 @@ def hard_labels(
     """The channel that each pixel of the frame belongs to.
 
     Each channel is enlarged and stretched to 0..1 over the frame (DINO's rule); the largest one wins, the first of
-    equal ones. A channel that is constant but for rounding errors cannot be stretched (DINO's script divides 0 by 0, and
-    the channel wins everywhere, or stretches the errors): it keeps its values. One channel at a time is held at full
-    size.
+    equal ones. A channel that is constant but for rounding errors cannot be stretched (DINO's script divides 0 by 0,
+    and the channel wins everywhere, or stretches the errors): it keeps its values. One channel at a time is held at
+    full size.
 
     Args:
         soft: h x w x K, background first.
