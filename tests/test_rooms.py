@@ -30,6 +30,7 @@ ALLOWED = {
         "modeling",
         "modeling/backbone",
         "modeling/classification",
+        "modeling/tracking",  # which sees videos frame by frame
         "modeling/depth",  # whose depth has a unit, or not
         "modeling/tracking",
         "data",
