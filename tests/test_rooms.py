@@ -32,7 +32,6 @@ ALLOWED = {
         "modeling/classification",
         "modeling/tracking",  # which sees videos frame by frame
         "modeling/depth",  # whose depth has a unit, or not
-        "modeling/tracking",
         "data",
         "evaluation",
         "engine",

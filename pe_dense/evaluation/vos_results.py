@@ -94,8 +94,8 @@ def _require_results(plan: Plan, results: VosResults) -> None:
             faults.append(f"{counted(len(missing), 'frame')} of other sequences ({few(missing)})")
         raise FileNotFoundError(
             f"{results.folder} lacks the results of {' and '.join(faults)}; it has "
-            f"{few(results.sequences) or 'no folder'}: save <sequence>/<frame>.png named like the annotations, or score "
-            "only the sequences that are there"
+            f"{few(results.sequences) or 'no folder'}: save <sequence>/<frame>.png named like the annotations, or "
+            "score only the sequences that are there"
         )
     if extra := sorted(set(results.sequences) - set(plan)):
         logger.warning("%s: %s not scored: %s", results.folder, counted(len(extra), "folder"), few(extra))

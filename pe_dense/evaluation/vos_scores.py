@@ -86,7 +86,7 @@ def vos_metrics(objects: Sequence[ObjectScores]) -> dict[str, float]:
         Percentages: "vos/J&F" (the mean of J and F), "vos/J", "vos/J_recall", "vos/J_decay" and the same of F; if it is
         known of every object whether its category was seen in training, "vos/J_seen", "vos/J_unseen", the same of F,
         and their mean "vos/G" (YouTube-VOS's overall score); "vos/sequences", "vos/objects" and "vos/frames" (a frame
-        counts once for each of its objects); and "vos/J&F-<object>", "vos/J-<object>" and "vos/F-<object>" of each object.
+        counts once for each of its objects); and "vos/J&F-<object>", "vos/J-<object>" and "vos/F-<object>" of each.
     """
     numbers = np.array([one.statistics for one in objects])  # N x measures x statistics
     means = 100 * numbers.mean(axis=0)

@@ -107,7 +107,7 @@ def test_missing_results_are_listed_at_once(tmp_path, caplog):
         evaluate_vos_results(data, results)
     assert "1 sequence of 3 (c) and 2 frames of other sequences (a/00002, b/00001)" in str(caught.value)
     assert "it has a, b, other" in str(caught.value)
-    with pytest.raises(FileNotFoundError, match="results folder .*nowhere does not exist"):
+    with pytest.raises(FileNotFoundError, match=r"results folder .*nowhere does not exist"):
         evaluate_vos_results(data, tmp_path / "nowhere")
     shutil.move(results / "other", results / "c")
     write_sequence(results / "a", moving_squares(5))
