@@ -17,7 +17,7 @@ from typing import Any
 
 from pe_dense import data, engine, evaluation
 from pe_dense.config import load_config
-from pe_dense.modeling import backbone, classification, depth, detection, multitask, segmentation
+from pe_dense.modeling import backbone, classification, depth, detection, multitask, segmentation, tracking
 
 DOCS = Path(__file__).resolve().parent
 PAGE = DOCS / "settings.md"
@@ -58,7 +58,9 @@ SECTIONS: dict[str, Sequence[Target]] = {
         detection.build_mask_rcnn, detection.build_cascade_mask_rcnn, depth.build_linear_depth, depth.build_dpt_depth,
         segmentation.build_linear_segmenter, segmentation.build_pyramid_segmenter,
         classification.build_linear_classifier, backbone.LayerProbe, multitask.MultiTaskModel,
+        tracking.VideoObjectTracker,
     ],
+    "model.propagation": [tracking.LabelPropagation],
     "model.inference": [segmentation.SegInference],
     "model.cache": [backbone.FeatureCache],
     "model.backbone": [backbone.FeaturePyramid, backbone.EncoderFeatures],

@@ -17,6 +17,7 @@ ALLOWED = {
     "modeling/depth": {"modeling/backbone"},
     "modeling/segmentation": {"modeling/backbone"},
     "modeling/classification": {"modeling/backbone"},
+    "modeling/tracking": {"modeling/backbone"},
     "data": {"structures", "config"},  # run_constant, for what a config takes from the data
     "evaluation": {"structures", "config"},
     "engine": {"config", "structures", "evaluation", TOP},  # the version: checkpoints carry it
@@ -29,6 +30,7 @@ ALLOWED = {
         "modeling",
         "modeling/backbone",
         "modeling/classification",
+        "modeling/tracking",  # which sees videos frame by frame
         "modeling/depth",  # whose depth has a unit, or not
         "data",
         "evaluation",

@@ -8,7 +8,7 @@ from pe_dense.data import DepthList, GammaJitter, RandomFlip, build_test_loader,
 from pe_dense.engine import TrainSettings
 from pe_dense.evaluation import DepthEvaluator
 from pe_dense.modeling.backbone import EncoderFeatures
-from pe_dense.modeling.depth import build_dpt_depth
+from pe_dense.modeling.depth import SigLoss, build_linear_depth
 
 from ..common.small_encoder import encoder, lr_schedule, optimizer
 
@@ -30,16 +30,16 @@ dataloader = dict(
     ),
 )
 evaluator = L(DepthEvaluator)(dataset="${dataloader.test.dataset}", max_depth="${data.max_depth}")
-model = L(build_dpt_depth)(
+model = L(build_linear_depth)(
     backbone=L(EncoderFeatures)(backbone=encoder, layers=[0, 1, 2, 3]),
     max_depth="${data.max_depth}",
-    channels=32,
-    widths=[24, 32, 48, 64],
-    readout="ignore",  # the encoder has no class token
+    bins=64,
+    use_cls=False,  # the encoder has none
+    losses=dict(loss_sig=L(SigLoss)()),  # without the 100 steps of warm-up of long schedules
     pixel_mean=[127.5, 127.5, 127.5],
     pixel_std=[127.5, 127.5, 127.5],
 )
 train = L(TrainSettings)(
-    output_dir="output/scenes_depth", epochs=12, seed=0, clip_norm=3.0, eval_period=4, checkpoint_period=4,
+    output_dir="output/scenes_depth", epochs=8, seed=0, clip_norm=3.0, eval_period=4, checkpoint_period=4,
     best_metric="depth/delta1",
 )  # fmt: skip

@@ -18,6 +18,7 @@ from pe_dense.data.errors import DataError
 from pe_dense.data.holdout import training_part, validation_json, validation_part
 from pe_dense.data.image_folder import ImageFolder
 from pe_dense.data.image_io import read_image
+from pe_dense.data.indexed_png import DAVIS_PALETTE, read_indexed_png, write_indexed_png
 from pe_dense.data.loader import TestLoader, TrainLoader, build_test_loader, build_train_loader
 from pe_dense.data.mapper import MappedDataset
 from pe_dense.data.mixing import DataSource, build_mixed_train_loader
@@ -34,9 +35,15 @@ from pe_dense.data.transforms import (
     Transform,
     transform_image,
 )
+from pe_dense.data.video_results import VideoResults
+from pe_dense.data.video_sequences import VideoFolder, VideoSequence, VideoSequences
+from pe_dense.data.video_sets import DAVIS2016, DAVIS2017, YouTubeVOS
 
 __all__ = [
     "ADE20K",
+    "DAVIS2016",
+    "DAVIS2017",
+    "DAVIS_PALETTE",
     "VOC2012",
     "CamVid",
     "CenterCrop",
@@ -70,6 +77,11 @@ __all__ = [
     "TestLoader",
     "TrainLoader",
     "Transform",
+    "VideoFolder",
+    "VideoResults",
+    "VideoSequence",
+    "VideoSequences",
+    "YouTubeVOS",
     "build_mixed_train_loader",
     "build_test_loader",
     "build_train_loader",
@@ -79,10 +91,12 @@ __all__ = [
     "count_sem_seg_classes",
     "has_masks",
     "read_image",
+    "read_indexed_png",
     "training_part",
     "training_share",
     "transform_image",
     "validation_json",
     "validation_part",
     "validation_share",
+    "write_indexed_png",
 ]

@@ -10,10 +10,14 @@ from pe_dense.evaluation.depth_evaluator import DepthEvaluator
 from pe_dense.evaluation.evaluator import Evaluator
 from pe_dense.evaluation.layer_evaluator import LayerEvaluator
 from pe_dense.evaluation.layer_scores import LayerScores
+from pe_dense.evaluation.mask_measures import contour_accuracy, region_similarity
 from pe_dense.evaluation.multi_evaluator import MultiEvaluator
 from pe_dense.evaluation.scope import read_evaluated_images
 from pe_dense.evaluation.sem_seg_evaluator import SemSegEvaluator
 from pe_dense.evaluation.table import format_results, is_per_class
+from pe_dense.evaluation.vos_evaluator import VideoObjectEvaluator
+from pe_dense.evaluation.vos_results import evaluate_vos_results
+from pe_dense.evaluation.vos_scores import ObjectScores, sequence_statistics, vos_metrics, write_vos_tables
 
 __all__ = [
     "ClassificationEvaluator",
@@ -26,12 +30,20 @@ __all__ = [
     "LayerEvaluator",
     "LayerScores",
     "MultiEvaluator",
+    "ObjectScores",
     "SemSegEvaluator",
+    "VideoObjectEvaluator",
+    "contour_accuracy",
     "depth_metrics",
     "evaluate_coco_results",
     "evaluate_dense_results",
+    "evaluate_vos_results",
     "format_results",
     "is_per_class",
     "load_dense_evaluator",
     "read_evaluated_images",
+    "region_similarity",
+    "sequence_statistics",
+    "vos_metrics",
+    "write_vos_tables",
 ]

@@ -10,15 +10,19 @@ _LINES = (  # metrics that share a line, in this order; what is in none of them 
     ("abs_rel", "sq_rel", "rmse", "rmse_log", "log10", "silog"),
     ("delta1", "delta2", "delta3", "images", "skipped"),
     ("mIoU", "mAcc", "aAcc", "mBIoU", "images", "skipped"),
+    ("J&F", "J", "J_recall", "J_decay", "F", "F_recall", "F_decay"),
+    ("G", "J_seen", "F_seen", "J_unseen", "F_unseen"),
+    ("sequences", "objects", "frames"),
 )
 _PER_CLASS = ("AP", "IoU", "BIoU")
-_COUNTS = ("images", "skipped")
+_PER_OBJECT = ("J&F", "J", "F")
+_COUNTS = ("images", "skipped", "sequences", "objects", "frames")
 _FINE = ("depth",)  # tasks whose numbers are no percentages
 _WIDTH = 80
 
 
 def is_per_class(key: str) -> bool:
-    """Whether a result such as "bbox/AP-cat" is of one class."""
+    """Whether a result such as "bbox/AP-cat" is of one class, or "vos/J-dog_1" of one object."""
     return _split(key)[2] is not None
 
 
@@ -32,7 +36,7 @@ def format_results(metrics: Mapping[str, float], width: int = _WIDTH) -> str:
 
     Args:
         metrics: "task/metric" -> value; "task/AP-<class>", "task/IoU-<class>" and "task/BIoU-<class>" go into the table
-            of classes.
+            of classes, and so do J and F of objects in videos.
         width: characters per line.
 
     Returns:
@@ -58,7 +62,7 @@ def _split(key: str) -> tuple[str, str, str | None]:
     """Task, metric and class (which may contain any character) of a key."""
     task, slash, name = key.partition("/")
     metric, dash, label = name.partition("-")
-    if slash and dash and metric in _PER_CLASS:
+    if slash and dash and metric in (*_PER_CLASS, *_PER_OBJECT):
         return task, metric, label
     task, _, name = key.rpartition("/")
     return task, name, None
@@ -80,18 +84,18 @@ def _summary(tasks: Mapping[str, Mapping[str, float]]) -> str:
                 digits = [0 if n in _COUNTS else 4 if task.rpartition("/")[2] in _FINE else 2 for n in names]
                 row = [task, *(_number(values[n], d) for n, d in zip(names, digits))]
                 blocks.setdefault(names, []).append(row)
-    return "\n\n".join(_table([["task", *names], *rows]) for names, rows in blocks.items())
+    return "\n\n".join(text_table([["task", *names], *rows]) for names, rows in blocks.items())
 
 
 def _class_table(classes: Mapping[str, Mapping[str, float]], columns: Sequence[str], width: int) -> str:
     """Classes downwards, then across."""
-    header = ["class", *columns]
+    header = ["object" if all(c.rpartition(" ")[2] in _PER_OBJECT for c in columns) else "class", *columns]
     cells = [[_shorten(name), *(_number(values.get(c)) for c in columns)] for name, values in classes.items()]
     widths = [max(len(r[i]) for r in [header, *cells]) for i in range(len(header))]
     block = sum(widths) + 2 * (len(widths) - 1)
     across = max(1, min((width + 5) // (block + 5), -(-len(cells) // 4)))
     down = -(-len(cells) // across)
-    parts = [_table([header, *cells[i : i + down]], widths).split("\n") for i in range(0, len(cells), down)]
+    parts = [text_table([header, *cells[i : i + down]], widths).split("\n") for i in range(0, len(cells), down)]
     lines = []
     for row in range(down + 2):
         joint = "─┼─" if row == 1 else " │ "
@@ -105,7 +109,7 @@ def _shorten(name: str, limit: int = 32) -> str:
     return name if len(name) <= limit else name[: limit - 1] + "…"
 
 
-def _table(rows: Sequence[Sequence[str]], widths: Sequence[int] | None = None) -> str:
+def text_table(rows: Sequence[Sequence[str]], widths: Sequence[int] | None = None) -> str:
     """First column to the left, numbers to the right, a rule under the first row."""
     widths = widths or [max(len(r[i]) for r in rows) for i in range(len(rows[0]))]
     lines = ["  ".join([r[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(r[1:], widths[1:]))]) for r in rows]

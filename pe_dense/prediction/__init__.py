@@ -7,6 +7,7 @@ from pe_dense.prediction.files import Camera, predict_files
 from pe_dense.prediction.loading import load_predictor
 from pe_dense.prediction.predictor import ImageLike, Predictor
 from pe_dense.prediction.report import PredictionReport
+from pe_dense.prediction.track_objects import TrackedVideo, draw_masks, follow, track_video
 from pe_dense.prediction.video_io import VideoFrame, VideoReader, VideoWriter
 
 __all__ = [
@@ -17,10 +18,14 @@ __all__ = [
     "PredictionReport",
     "Predictor",
     "ResultsWriter",
+    "TrackedVideo",
     "VideoFrame",
     "VideoReader",
     "VideoWriter",
+    "draw_masks",
+    "follow",
     "load_predictor",
     "predict_files",
+    "track_video",
     "visualize_features",
 ]

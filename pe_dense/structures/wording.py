@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 def counted(number: int, what: str) -> str:
     """``1 image``, ``2 images``, ``3 boxes of zero size``, ``4 categories``, ``5 keys``.
@@ -18,3 +20,9 @@ def counted(number: int, what: str) -> str:
             noun += "e"
         noun += "s"
     return f"{number} {noun}{space}{rest}"
+
+
+def few(names: Sequence[str], shown: int = 8) -> str:
+    """``a, b, c and 5 more``: the first names of a list, and how many follow; empty for none."""
+    more = len(names) - shown
+    return ", ".join(names[:shown]) + (f" and {more} more" if more > 0 else "")

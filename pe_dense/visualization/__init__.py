@@ -14,6 +14,7 @@ from pe_dense.visualization.layer_curves import LayerCurve, plot_layers
 from pe_dense.visualization.point_cloud import Intrinsics, point_cloud, save_ply
 from pe_dense.visualization.predictions import PredictionPainter, PredictionStyle
 from pe_dense.visualization.sheets import contact_sheet, side_by_side
+from pe_dense.visualization.tracks import TrackPainter
 
 __all__ = [
     "ColorBy",
@@ -24,6 +25,7 @@ __all__ = [
     "LayerCurve",
     "PredictionPainter",
     "PredictionStyle",
+    "TrackPainter",
     "as_rgb",
     "contact_sheet",
     "depth_error_to_rgb",

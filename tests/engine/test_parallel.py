@@ -173,7 +173,7 @@ def test_disk_that_is_full_for_one_process(tmp_path: Path) -> None:
     kinds: dict[str, dict[str, Any]] = {"ddp": {}, "fsdp": {"parallel": "fsdp", "async_checkpoint": True}}
     for name, more in kinds.items():
         cfg = make_config(tmp_path / name, steps=9, eval_period=0, log_period=100, **more)
-        cfg.hooks = [L(FillDisk)(step=5, rank=1)]
+        cfg.hooks = [L(FillDisk)(step=5, rank=1, saved=3)]
         save_config(cfg, tmp_path / f"{name}.yaml")
         cfg.train.output_dir = str(tmp_path / f"{name}_whole")
         cfg.hooks = []

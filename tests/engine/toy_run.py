@@ -225,6 +225,12 @@ def train_compiled(*paths: Path) -> None:
     assert counters["frames"]["ok"] > 0, "nothing was compiled"
 
 
+def wait_for_checkpoint(trainer: Trainer, step: int) -> None:
+    """Until the checkpoint of a step is whole: it may still be written behind the training."""
+    while not step_path(trainer.checkpoint_dir, step).exists():
+        time.sleep(0.01)
+
+
 class KillAt(Hook):
     """Ends one process as a kernel out of memory would, once, when the checkpoint of an earlier step is finished."""
 
@@ -235,21 +241,22 @@ class KillAt(Hook):
         mark = Path(trainer.settings.output_dir) / "killed"
         if trainer.step == self.step and dist.rank() == self.rank and not mark.exists():
             mark.touch()
-            while not step_path(trainer.checkpoint_dir, self.saved).exists():
-                time.sleep(0.01)
+            wait_for_checkpoint(trainer, self.saved)
             os.kill(os.getpid(), signal.SIGKILL)
 
 
 class FillDisk(Hook):
-    """From a step on, one process can write small files only, by a limit of the operating system; once."""
+    """From a step on, one process can write small files only, by a limit of the operating system; once, when the
+    checkpoint of an earlier step is finished."""
 
-    def __init__(self, step: int, rank: int) -> None:
-        self.step, self.rank = step, rank
+    def __init__(self, step: int, rank: int, saved: int) -> None:
+        self.step, self.rank, self.saved = step, rank, saved
 
     def after_step(self, trainer: Trainer) -> None:
         mark = Path(trainer.settings.output_dir) / "full"
         if trainer.step == self.step and dist.rank() == self.rank and not mark.exists():
             mark.touch()
+            wait_for_checkpoint(trainer, self.saved)
             resource.setrlimit(resource.RLIMIT_FSIZE, (1024, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
 
 

@@ -214,5 +214,5 @@ def test_stop_at_what_cannot_be_read(tmp_path: Path, predictor: Predictor, write
         predict_files(predictor, [video], tmp_path / "out", on_error="stop")
     assert [image["frame_id"] for image in read(tmp_path / "out")["images"]] == list(range(6))
     (tmp_path / "bad.png").write_bytes(b"no image")
-    with pytest.raises(DataError, match="bad.png cannot be decoded"):
+    with pytest.raises(DataError, match=r"bad\.png cannot be decoded"):
         predict_files(predictor, [tmp_path / "bad.png"], tmp_path / "out", on_error="stop")

@@ -18,8 +18,9 @@ from .conftest import ROOT
 
 RunTool = Callable[..., int]
 TOOLS = (
-    "analyze_model", "benchmark", "convert_checkpoint", "evaluate_results", "make_scenes", "plan_run", "plot_run",
-    "predict", "train_net", "visualize_data", "visualize_dense", "visualize_detections",
+    "analyze_model", "benchmark", "convert_checkpoint", "evaluate_results", "evaluate_vos", "make_scenes", "plan_run",
+    "plot_run", "predict", "track", "track_video", "train_net", "visualize_data", "visualize_dense",
+    "visualize_detections",
     "visualize_features",
 )  # fmt: skip
 CONFIG = ROOT / "configs" / "demo" / "mask_rcnn_scenes.py"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Literal, cast
 
 import torch
@@ -107,6 +108,7 @@ class PerceptionEncoder(nn.Module):
         self.attn_pool = AttentionPool(embed_dim, mlp_dim) if pool else None
         self.proj = nn.Parameter(torch.empty(embed_dim, output_dim)) if output_dim else None
         self._geometries: dict[tuple[int, int, torch.device], Geometry] = {}
+        self._kept: dict[int, Tensor | None] = {}
         self._init_projections()
 
     def _init_projections(self) -> None:
@@ -183,11 +185,36 @@ class PerceptionEncoder(nn.Module):
         """As :meth:`forward_intermediates`, each map with its class token (B x C, ``None`` without one)."""
         return [(grid.permute(0, 3, 1, 2), cls) for grid, cls in self._run(images, indices, norm)]
 
+    @contextmanager
+    def keeping(self, index: int) -> Iterator[Callable[[], Tensor]]:
+        """While open, whatever runs the tower leaves the map of one more block behind, without running it again.
+
+        Args:
+            index: 0-based block; negative ones count from the last.
+
+        Yields:
+            A function that gives the B x C x (H / patch) x (W / patch) map, without the final norm, of the last batch.
+        """
+        block = self._block_index(index)
+        self._kept = {block: None}
+
+        def last() -> Tensor:
+            kept = self._kept.get(block)
+            if kept is None:
+                raise RuntimeError("the encoder has seen no image yet")
+            return kept
+
+        try:
+            yield last
+        finally:
+            self._kept = {}
+
     def _run(
         self, images: Tensor, indices: Sequence[int], norm: bool, stop_early: bool = True
     ) -> list[tuple[Tensor, Tensor | None]]:
         """B x h x w x C map and class token after each requested block."""
         wanted = [self._block_index(i) for i in indices]
+        last = max([*wanted, *self._kept], default=-1)
         x = self.conv1(self._checked(images)).permute(0, 2, 3, 1)
         height, width = int(x.shape[1]), int(x.shape[2])
         geometry = self._geometry(height, width, x.device)
@@ -204,8 +231,10 @@ class PerceptionEncoder(nn.Module):
                 x = block(x, *args)
             if i in wanted:
                 found[i] = self._unpack(self.ln_post(x) if norm else x, height, width, geometry.order)
-                if stop_early and len(found) == len(set(wanted)):
-                    break
+            if i in self._kept:
+                self._kept[i] = self._unpack(x, height, width, geometry.order)[0].permute(0, 3, 1, 2)
+            if stop_early and i == last:
+                break
         return [found[i] for i in wanted]
 
     def _embed(self, patches: Tensor, order: WindowOrder | None) -> Tensor:

@@ -1,0 +1,16 @@
+"""Objects of videos followed by features of PE-Spatial G's last layer; DAVIS 2017, DINO's protocol."""
+
+from pe_dense.config import LazyCall as L
+from pe_dense.modeling.backbone import EncoderFeatures, pe_spatial_g14_448
+from pe_dense.modeling.tracking import VideoObjectTracker
+
+from ..common.davis_propagation import dino as _propagation
+
+model = L(VideoObjectTracker)(
+    backbone=L(EncoderFeatures)(
+        backbone=L(pe_spatial_g14_448)(weights="PE-Spatial-G14-448"), layers=[-1], norm=False, trainable_blocks=0
+    ),
+    propagation=_propagation,
+    pixel_mean=[127.5, 127.5, 127.5],
+    pixel_std=[127.5, 127.5, 127.5],
+)

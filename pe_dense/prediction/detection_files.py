@@ -1,0 +1,145 @@
+"""Detections of a video's frames from files: MOTChallenge text, COCO json."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pycocotools import mask as coco_mask
+
+from pe_dense.data import DataError
+from pe_dense.data.mot import read_mot_detections
+from pe_dense.evaluation.json_file import read_json
+from pe_dense.structures import Categories, Instances
+
+
+class FileDetections:
+    """What a file says about the frames of one video.
+
+    A ``.txt`` is MOTChallenge's ``det.txt``. A ``.json`` is a COCO data set whose annotations have scores, as
+    ``tools/predict.py`` writes it, with ``segmentation`` or without: its images are matched with the frames by name
+    ("clip.mp4#12" is frame 12 of a video, from 0). Rows may come in any order; a frame without any has no objects.
+
+    Args:
+        path: the file.
+        frame_names: of the frames in order, for the names of images; for a video "clip.mp4#0", "clip.mp4#1", ...; None:
+            the images are the frames, by ``frame_id`` or else by name.
+        score_range: scores at which 0 and 1 lie, for detectors whose scores are of another kind; what lies outside is
+            cut off.
+
+    Attributes:
+        categories: of a json; None for text.
+        num_frames: up to the last one with a detection, or the number of the json's images without ``frame_names``.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        DataError: if something in it is wrong (NaN, negative size, a score outside 0..1), or no image is a frame.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        frame_names: Sequence[str] | None = None,
+        score_range: tuple[float, float] | None = None,
+    ) -> None:
+        self.path = Path(path)
+        if score_range is not None and not score_range[0] < score_range[1]:
+            raise ValueError(f"the range of scores must be ascending, it is {score_range[0]:g} to {score_range[1]:g}")
+        self._range = score_range
+        self.categories: Categories | None = None
+        self._masks: dict[int, list[Any]] = {}
+        if self.path.suffix.lower() == ".json":
+            self._frames, self.num_frames = self._read_coco(frame_names)
+        else:
+            self._frames, self.num_frames = self._read_mot()
+
+    def __call__(self, frame: int, size: tuple[int, int]) -> Instances:
+        """Objects of a frame, numbered from 0, of (height, width) ``size``: boxes, scores, classes, masks if given."""
+        table = self._frames.get(frame, np.zeros((0, 6)))
+        values = torch.from_numpy(table)
+        masks = self._masks.get(frame)
+        return Instances(
+            size,
+            values[:, :4].float(),
+            classes=values[:, 5].long(),
+            scores=values[:, 4].float(),
+            masks=None if masks is None else torch.from_numpy(self._decoded(masks, size)),
+        )
+
+    def _read_mot(self) -> tuple[dict[int, np.ndarray], int]:
+        found = read_mot_detections(self.path)
+        scores = self._scaled(found.scores, "scores")
+        table = np.concatenate([found.boxes, scores[:, None], np.zeros((len(found), 1))], axis=1)
+        starts = found.offsets(found.num_frames)
+        return {f: table[starts[f] : starts[f + 1]] for f in range(found.num_frames)}, found.num_frames
+
+    def _read_coco(self, names: Sequence[str] | None) -> tuple[dict[int, np.ndarray], int]:
+        content = read_json(self.path, "detections")
+        if not isinstance(content, dict) or not {"images", "annotations", "categories"} <= content.keys():
+            raise DataError(
+                f"detections {self.path}: give a COCO data set with images, annotations and categories, such as "
+                f"predictions.json of tools/predict.py; a list of results does not say which image is which frame"
+            )
+        self.categories = Categories.from_json(content["categories"])
+        index = {category: i for i, category in enumerate(self.categories.ids)}
+        frames = self._frames_of(content["images"], names)
+        rows: dict[int, list[list[float]]] = {}
+        masks: dict[int, list[Any]] = {}
+        for number, row in enumerate(content["annotations"]):
+            frame = frames.get(row.get("image_id"))
+            if frame is not None:
+                rows.setdefault(frame, []).append(self._coco_row(number, row, index))
+                masks.setdefault(frame, []).append(row.get("segmentation"))
+        if all(isinstance(m, dict) for each in masks.values() for m in each):
+            self._masks = masks
+        return {frame: np.array(each) for frame, each in rows.items()}, len(frames)
+
+    def _frames_of(self, images: Sequence[Mapping[str, Any]], names: Sequence[str] | None) -> dict[Any, int]:
+        """Image id -> frame."""
+        if names is None:
+            ordered = sorted(images, key=lambda image: (image.get("frame_id", 0), str(image.get("file_name", ""))))
+            return {image["id"]: frame for frame, image in enumerate(ordered)}
+        places = {Path(name).name: frame for frame, name in enumerate(names)}
+        matched = {i["id"]: places.get(Path(str(i.get("file_name", ""))).name) for i in images}
+        frames = {key: frame for key, frame in matched.items() if frame is not None}
+        if not frames:
+            shown = str(images[0].get("file_name")) if images else "none"
+            raise DataError(
+                f"detections {self.path} are of other images: the first is {shown!r}, the first frame {names[0]!r}"
+            )
+        return frames
+
+    def _coco_row(self, number: int, row: Mapping[str, Any], index: Mapping[int, int]) -> list[float]:
+        where = f"detections {self.path}, annotations[{number}]"
+        try:
+            x, y, width, height = (float(v) for v in row["bbox"])
+            score, label = float(row["score"]), index[row["category_id"]]
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(f"{where}: needs bbox, score and the category_id of a category ({error!r})") from None
+        if not np.isfinite([x, y, width, height, score]).all() or min(width, height) < 0:
+            raise DataError(
+                f"{where}: bbox {row['bbox']} with score {score} is not finite or of negative size; remove it"
+            )
+        return [x, y, x + width, y + height, float(self._scaled(np.array([score]), where)[0]), float(label)]
+
+    def _scaled(self, scores: np.ndarray, where: str) -> np.ndarray:
+        if self._range is not None:
+            low, high = self._range
+            return np.clip((scores - low) / (high - low), 0, 1)
+        if len(scores) and not 0 <= scores.min() <= scores.max() <= 1:
+            raise DataError(
+                f"detections {self.path}: {where} from {scores.min():g} to {scores.max():g} are not within 0..1; give "
+                f"the range that 0 and 1 stand for (--score-range)"
+            )
+        return scores
+
+    def _decoded(self, masks: Sequence[Any], size: tuple[int, int]) -> np.ndarray:
+        for mask in masks:
+            if list(mask["size"]) != list(size):
+                raise DataError(f"detections {self.path}: a mask is {mask['size']}, the frame {list(size)}")
+        decoded: np.ndarray = coco_mask.decode(list(masks)).transpose(2, 0, 1).astype(bool)
+        return decoded
