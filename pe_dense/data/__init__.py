@@ -18,7 +18,7 @@ from pe_dense.data.errors import DataError
 from pe_dense.data.holdout import training_part, validation_json, validation_part
 from pe_dense.data.image_folder import ImageFolder
 from pe_dense.data.image_io import read_image
-from pe_dense.data.indexed_png import DAVIS_PALETTE, read_indexed_png, write_indexed_png
+from pe_dense.data.indexed_png import DAVIS_PALETTE, read_indexed_png, read_object_ids, write_indexed_png
 from pe_dense.data.loader import TestLoader, TrainLoader, build_test_loader, build_train_loader
 from pe_dense.data.mapper import MappedDataset
 from pe_dense.data.mixing import DataSource, build_mixed_train_loader
@@ -92,6 +92,7 @@ __all__ = [
     "has_masks",
     "read_image",
     "read_indexed_png",
+    "read_object_ids",
     "training_part",
     "training_share",
     "transform_image",

@@ -42,7 +42,7 @@ def read_indexed_png(path: str | os.PathLike[str]) -> np.ndarray:
                 return np.array(image, dtype=np.uint8)
             mode = image.mode
     except FileNotFoundError:
-        raise FileNotFoundError(f"mask {path} does not exist; check the folder") from None
+        raise FileNotFoundError(f"mask {path} does not exist; check the path") from None
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError):
         raise DataError(f"mask {path} cannot be decoded: truncated, damaged, or no PNG; write it again") from None
     fault = "holds more than 8 bits per pixel" if mode.startswith(("I", "F")) else f"is a colour picture ({mode})"
@@ -50,6 +50,22 @@ def read_indexed_png(path: str | os.PathLike[str]) -> np.ndarray:
         f"mask {path} {fault}; write an indexed (palette or greyscale) 8-bit PNG whose values are the object numbers, "
         "0 to 254"
     )
+
+
+def read_object_ids(path: str | os.PathLike[str]) -> np.ndarray:
+    """As :func:`read_indexed_png`, to follow the objects: 255 beside other numbers is void and becomes background; 255
+    alone (DAVIS 2016) is an object.
+
+    Returns:
+        H x W uint8 ids, 0 background.
+
+    Raises:
+        FileNotFoundError, DataError: see :func:`read_indexed_png`.
+    """
+    labels = read_indexed_png(path)
+    if ((labels > 0) & (labels < VOID)).any():
+        labels[labels == VOID] = 0
+    return labels
 
 
 def read_foreground_png(path: str | os.PathLike[str]) -> np.ndarray:
@@ -118,7 +134,7 @@ def read_palette(path: str | os.PathLike[str]) -> np.ndarray | None:
         with Image.open(path) as image:
             colors = image.getpalette()
     except FileNotFoundError:
-        raise FileNotFoundError(f"mask {path} does not exist; check the folder") from None
+        raise FileNotFoundError(f"mask {path} does not exist; check the path") from None
     except (UnidentifiedImageError, OSError, SyntaxError):
         raise DataError(f"mask {path} cannot be decoded: truncated, damaged, or no PNG; write it again") from None
     return None if colors is None else np.array(colors, dtype=np.uint8).reshape(-1, 3)

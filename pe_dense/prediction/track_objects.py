@@ -11,12 +11,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pe_dense.data import DataError
+from pe_dense.data import DataError, read_object_ids, write_indexed_png
 from pe_dense.data.image_folder import IMAGE_SUFFIXES
 from pe_dense.data.image_io import decode_image
 from pe_dense.engine.trainer import autocast
 from pe_dense.modeling.tracking import VideoObjectTracker
-from pe_dense.prediction.mask_files import read_masks, write_masks
 from pe_dense.prediction.progress import ProgressReport
 from pe_dense.prediction.video_io import VideoReader, VideoWriter
 from pe_dense.structures import Instances
@@ -87,7 +86,7 @@ def track_video(
         for name, frame in frames:
             with autocast(tracker.device, precision), torch.no_grad():
                 labels = follow(tracker, frame, given(name))
-            write_masks(folder / f"{name}.png", labels)
+            write_indexed_png(folder / f"{name}.png", labels)
             if writer is not None:
                 writer.write(draw_masks(frame, labels))
             done += 1
@@ -168,11 +167,11 @@ def _given_masks(masks: Path, frames: list[str]) -> Callable[[str], np.ndarray |
         frames: names of a folder's frames; empty for a video file.
     """
     if not masks.is_dir():
-        unread = [read_masks(masks)]
+        unread = [read_object_ids(masks)]
         return lambda name: unread.pop() if unread else None
     files = {path.stem: path for path in sorted(masks.iterdir()) if path.suffix.lower() == ".png"}
     if not frames:
         files = {f"{int(stem):05d}": path for stem, path in files.items() if stem.isdecimal()}
     if not files or (frames and not files.keys() & set(frames)):
         raise FileNotFoundError(f"folder {masks} holds no mask of a frame: name the PNGs like the frames")
-    return lambda name: read_masks(files[name]) if name in files else None
+    return lambda name: read_object_ids(files[name]) if name in files else None

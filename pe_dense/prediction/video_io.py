@@ -202,7 +202,8 @@ class VideoWriter:
 
         Args:
             frame: H x W x 3 uint8 RGB; one of another size than the first is resized.
-            time: seconds at which it is shown; the file begins with that of the first. None: 1 / fps after the one before.
+            time: seconds at which it is shown; the file begins with that of the first. None: 1 / fps after the one
+                before.
 
         Raises:
             ValueError: if the time is not after that of the frame before.

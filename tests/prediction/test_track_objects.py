@@ -7,11 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from pe_dense.data import DataError
+from pe_dense.data import DataError, read_object_ids, write_indexed_png
 from pe_dense.modeling.backbone import LayerFeatures
 from pe_dense.modeling.tracking import LabelPropagation, VideoObjectTracker
 from pe_dense.prediction import VideoReader, track_video
-from pe_dense.prediction.mask_files import read_masks, write_masks
 
 from .conftest import scene, write_image
 
@@ -44,12 +43,12 @@ def frames(tmp_path: Path) -> Path:
 
 
 def test_folder_with_its_mask_in_it(tracker: VideoObjectTracker, frames: Path, tmp_path: Path) -> None:
-    write_masks(frames / "first_mask.png", square(4, 9))
+    write_indexed_png(frames / "first_mask.png", square(4, 9))
     done = track_video(tracker, frames, frames / "first_mask.png", tmp_path / "out", fps=5)
     assert (done.frames, done.object_ids, done.masks) == (5, [9], tmp_path / "out" / "clip")
     assert sorted(f.name for f in done.masks.iterdir()) == [f"{i:05d}.png" for i in range(5)]
     for index in range(5):
-        found = read_masks(done.masks / f"{index:05d}.png")
+        found = read_object_ids(done.masks / f"{index:05d}.png")
         assert (found != square(4 + 2 * index, 9)).mean() < 0.01
     assert done.video is not None
     with VideoReader(done.video) as video:
@@ -59,40 +58,40 @@ def test_folder_with_its_mask_in_it(tracker: VideoObjectTracker, frames: Path, t
 
 def test_objects_from_a_folder_of_masks(tracker: VideoObjectTracker, frames: Path, tmp_path: Path) -> None:
     """Of each object the first mask counts: the wrong ones of later frames are not looked at."""
-    write_masks(tmp_path / "masks" / "00000.png", square(4, 0))
-    write_masks(tmp_path / "masks" / "00001.png", square(6, 2))
+    write_indexed_png(tmp_path / "masks" / "00000.png", square(4, 0))
+    write_indexed_png(tmp_path / "masks" / "00001.png", square(6, 2))
     corner = np.zeros_like(square(6, 2))
     corner[40:, 50:] = 2
     corner[40:, :10] = 4
-    write_masks(tmp_path / "masks" / "00003.png", corner)
+    write_indexed_png(tmp_path / "masks" / "00003.png", corner)
     done = track_video(tracker, frames, tmp_path / "masks", tmp_path / "out", draw=False)
     assert done.video is None
     assert not (tmp_path / "out" / "clip.mp4").exists()
     assert done.object_ids == [2, 4]
-    assert not read_masks(done.masks / "00000.png").any()
-    assert (read_masks(done.masks / "00002.png") != square(8, 2)).mean() < 0.01
-    third = read_masks(done.masks / "00003.png")
+    assert not read_object_ids(done.masks / "00000.png").any()
+    assert (read_object_ids(done.masks / "00002.png") != square(8, 2)).mean() < 0.01
+    third = read_object_ids(done.masks / "00003.png")
     assert np.array_equal(third == 4, corner == 4)
     assert ((third == 2) != (square(10, 2) == 2)).mean() < 0.01
 
 
 def test_video_file(tracker: VideoObjectTracker, write_video, tmp_path: Path) -> None:
     video = write_video(tmp_path / "clip.avi", frames=6)
-    write_masks(tmp_path / "mask.png", square(0, 1))
+    write_indexed_png(tmp_path / "mask.png", square(0, 1))
     done = track_video(tracker, video, tmp_path / "mask.png", tmp_path / "out", every=2)
     assert sorted(f.name for f in done.masks.iterdir()) == ["00000.png", "00002.png", "00004.png"]
-    assert (read_masks(done.masks / "00004.png") != square(8, 1)).mean() < 0.02
-    write_masks(tmp_path / "later" / "2.png", square(4, 1))
+    assert (read_object_ids(done.masks / "00004.png") != square(8, 1)).mean() < 0.02
+    write_indexed_png(tmp_path / "later" / "2.png", square(4, 1))
     done = track_video(tracker, video, tmp_path / "later", tmp_path / "again", draw=False)
-    assert not read_masks(done.masks / "00001.png").any()
-    assert read_masks(done.masks / "00002.png").any()
+    assert not read_object_ids(done.masks / "00001.png").any()
+    assert read_object_ids(done.masks / "00002.png").any()
 
 
 def test_bad_input(tracker: VideoObjectTracker, frames: Path, tmp_path: Path) -> None:
-    write_masks(tmp_path / "small.png", np.ones((4, 5), np.uint8))
-    write_masks(tmp_path / "none.png", square(4, 0))
-    write_masks(tmp_path / "masks" / "x.png", square(4, 1))
-    write_masks(tmp_path / "m" / "first.png", square(4, 1))
+    write_indexed_png(tmp_path / "small.png", np.ones((4, 5), np.uint8))
+    write_indexed_png(tmp_path / "none.png", square(4, 0))
+    write_indexed_png(tmp_path / "masks" / "x.png", square(4, 1))
+    write_indexed_png(tmp_path / "m" / "first.png", square(4, 1))
     (tmp_path / "empty").mkdir()
     out = tmp_path / "out"
     cases = [
@@ -111,5 +110,5 @@ def test_bad_input(tracker: VideoObjectTracker, frames: Path, tmp_path: Path) ->
     (frames / "00003.png").write_bytes(b"bad")
     with pytest.raises(DataError, match=r"00003.png cannot be decoded"):
         track_video(tracker, frames, tmp_path / "m" / "first.png", out)
-    assert read_masks(out / "clip" / "00002.png").any()  # what was written stays
+    assert read_object_ids(out / "clip" / "00002.png").any()  # what was written stays
     assert (out / "clip.mp4").stat().st_size

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from pe_dense.prediction.mask_files import read_masks
+from pe_dense.data import read_object_ids
 
 from .conftest import ROOT
 
@@ -26,6 +26,6 @@ def test_folder(tmp_path: Path, run_tool: Callable[..., int], capsys: pytest.Cap
     arguments = [frames, mask, *SMALL, "--config-file", CONFIG, "--device", "cpu"]
     assert run_tool("track_video", *arguments, "--output", tmp_path / "out") == 0
     assert capsys.readouterr().out.splitlines() == [str(tmp_path / "out" / n) for n in ("clip", "clip.mp4")]
-    assert (read_masks(tmp_path / "out/clip/00001.png") == 3).all()
+    assert (read_object_ids(tmp_path / "out/clip/00001.png") == 3).all()
     assert run_tool("track_video", frames, tmp_path / "no.png", *arguments[2:], "--output", tmp_path / "out") == 2
     assert capsys.readouterr().err.splitlines()[-1] == f"error: mask {tmp_path}/no.png does not exist; check the path"
