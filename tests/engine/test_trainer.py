@@ -104,12 +104,14 @@ def wait_for(condition: Any, process: subprocess.Popen) -> None:
 
 
 def running_in_group(group: int) -> list[str]:
-    """Python processes of a process group that have not ended, without multiprocessing's own helper."""
+    """Python processes of a process group that have not ended, without multiprocessing's own helper.
+
+    A process that is ending has no command line any more: ps shows its name in brackets.
+    """
     listing = subprocess.run(["ps", "-ww", "-eo", "pgid,state,args"], capture_output=True, text=True, check=True).stdout
     rows = [line.split(None, 2) for line in listing.splitlines()[1:]]
-    return [
-        args for pgid, state, args in rows if pgid == str(group) and state != "Z" and "resource_tracker" not in args
-    ]
+    running = [args for pgid, state, args in rows if pgid == str(group) and state != "Z" and args[0] != "["]
+    return [args for args in running if "resource_tracker" not in args]
 
 
 @pytest.fixture
