@@ -27,7 +27,7 @@ setup(
         "fvcore>=0.1.5",
         "pycocotools>=2.0.8",
         "opencv-python-headless>=4.11",
-        "av>=14.2",  # PyAV: videos
+        "av>=17",  # PyAV: videos; earlier ones write other colours
         "omegaconf>=2.3",
         "pyyaml>=6",
         "pillow>=10",
