@@ -63,7 +63,7 @@ SECTIONS: dict[str, Sequence[Target]] = {
     "model.propagation": [tracking.LabelPropagation],
     "model.inference": [segmentation.SegInference],
     "model.cache": [backbone.FeatureCache],
-    "model.backbone": [backbone.FeaturePyramid, backbone.EncoderFeatures],
+    "model.backbone": [backbone.FeaturePyramid, backbone.SpatialPriorPyramid, backbone.EncoderFeatures],
     "model.backbone.backbone": [backbone.pe_spatial_b16_512, backbone.PerceptionEncoder, backbone.EncoderShape],
     "knn": [classification.KnnClassifier],
 }  # fmt: skip

@@ -5,7 +5,7 @@ trained one with `--encoder-from RUN`.
 """
 
 from pe_dense.config import LazyCall as L
-from pe_dense.data import count_sem_seg_classes
+from pe_dense.data import ColorJitter, RandomFlip, count_sem_seg_classes
 from pe_dense.engine import TrainSettings
 from pe_dense.evaluation import LayerEvaluator
 from pe_dense.modeling.backbone import EncoderFeatures, LayerProbe
@@ -16,6 +16,7 @@ from ..common.small_encoder import lr_schedule, optimizer
 from ..scenes.sem_seg_small import data, dataloader
 from ..scenes.sem_seg_small import evaluator as _evaluator
 
+dataloader.train.transforms = [L(RandomFlip)(), L(ColorJitter)(brightness=0.2, contrast=0.2, saturation=0.2)]
 model = L(LayerProbe)(
     model=L(build_linear_segmenter)(
         backbone=L(EncoderFeatures)(backbone=_encoder, layers=[-1], trainable_blocks=0),

@@ -14,10 +14,11 @@ class ConvNorm(nn.Conv2d):
         in_channels: input channels.
         out_channels: output channels.
         kernel_size: odd side of the kernel.
+        stride: cells from one output to the next.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int) -> None:
-        super().__init__(in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=False)
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1) -> None:
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, bias=False)
         self.norm = LayerNorm2d(out_channels)
         self.init_weights()
 
@@ -26,5 +27,5 @@ class ConvNorm(nn.Conv2d):
         nn.init.kaiming_normal_(self.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x: Tensor) -> Tensor:
-        """B x in_channels x H x W to B x out_channels x H x W."""
+        """B x in_channels x H x W to B x out_channels x (H / stride) x (W / stride), rounded up."""
         return self.norm(super().forward(x))

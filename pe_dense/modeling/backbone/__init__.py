@@ -23,6 +23,7 @@ from pe_dense.modeling.backbone.feature_cache import FeatureCache
 from pe_dense.modeling.backbone.features import EncoderFeatures, LayerFeatures
 from pe_dense.modeling.backbone.layer_probe import LayerProbe
 from pe_dense.modeling.backbone.pyramid import FeaturePyramid
+from pe_dense.modeling.backbone.spatial_prior import SpatialPriorPyramid
 from pe_dense.modeling.backbone.vit import PerceptionEncoder
 from pe_dense.modeling.backbone.weights import WeightsError, load_encoder_weights
 
@@ -36,6 +37,7 @@ __all__ = [
     "LayerFeatures",
     "LayerProbe",
     "PerceptionEncoder",
+    "SpatialPriorPyramid",
     "WeightsError",
     "load_encoder_weights",
     "pe_core_b16_224",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -18,6 +18,7 @@ from pe_dense.modeling.backbone.vit import PerceptionEncoder
 
 logger = logging.getLogger(__name__)
 
+Layer = tuple[Tensor, Tensor | None]  # what the encoder gives for a block: its map and class token
 PyramidMode = Literal["last", "per_level", "weighted"]
 _SCALES = {"p2": 4.0, "p3": 2.0, "p4": 1.0, "p5": 0.5, "p6": 0.25}  # map size relative to the encoder's
 
@@ -117,14 +118,25 @@ class FeaturePyramid(nn.Module):
             running(self.backbone).forward_intermediates_with_cls(images, self.layers, norm=self.norm)
         )
 
-    def from_layers(self, layers: Sequence[tuple[Tensor, Tensor | None]]) -> dict[str, Tensor]:
+    def from_layers(self, layers: Sequence[Layer]) -> dict[str, Tensor]:
         """As :meth:`forward`, from the encoder's output for :attr:`layers` (class tokens are not used)."""
+        return self._pyramid(layers, {})
+
+    def _pyramid(self, layers: Sequence[Layer], finer: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The levels; what ``finer`` has for one is enlarged as needed and added before its last convolution."""
         maps = [grid for grid, _ in layers]
         if self.mix is not None:
             maps = [self._mixed(maps)]
         if self.mode != "per_level":
             maps = maps * len(self.sources)
-        pyramid = {name: getattr(self, name)(x) for name, x in zip(self.sources, maps)}
+        pyramid = {}
+        for name, x in zip(self.sources, maps):
+            *resize, last = getattr(self, name)
+            for step in resize:
+                x = step(x)
+            if name in finer:
+                x = x + _at_size(finer[name], x)
+            pyramid[name] = last(x)
         if "p6" in self.levels:
             pyramid["p6"] = F.max_pool2d(pyramid["p5"], kernel_size=1, stride=2)
         return pyramid
@@ -144,6 +156,12 @@ def _checked_levels(levels: Sequence[str]) -> list[str]:
     if "p6" in levels and "p5" not in levels:
         raise ValueError("level p6 is pooled from p5: add p5 to levels")
     return [name for name in _SCALES if name in levels]
+
+
+def _at_size(x: Tensor, like: Tensor) -> Tensor:
+    """Bilinear; strides of 14-pixel patches are not whole numbers on the finer levels."""
+    size = like.shape[-2:]
+    return x if x.shape[-2:] == size else F.interpolate(x, size, mode="bilinear", align_corners=False)
 
 
 def _level(name: str, dim: int, out_channels: int) -> nn.Sequential:
