@@ -63,6 +63,11 @@ class MaskTracker(nn.Module):
         """Ids of the objects, in the order in which they were given."""
         return list(self._memories[0].ids)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no frame was seen since the last :meth:`reset`."""
+        return self._memories[0].is_empty
+
     def reset(self) -> None:
         """Forget the video."""
         for memory in self._memories:

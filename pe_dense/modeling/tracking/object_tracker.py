@@ -109,7 +109,7 @@ class VideoObjectTracker(MaskTracker):
         self.reset()
         for index, frame in enumerate(frames):
             given = masks.get(index)
-            if self._memories[0].is_empty:
+            if self.is_empty:
                 yield np.zeros(frame_size(frame), np.uint8) if given is None else self.init(frame, given)
                 continue
             labels = self.step(frame)
