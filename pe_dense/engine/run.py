@@ -151,9 +151,7 @@ def config_of_checkpoint(saved: ckpt.Checkpoint) -> DictConfig:
     return from_yaml(saved.config, origin=f"config in {saved.path}")
 
 
-def prepare(
-    cfg: DictConfig, parts: Sequence[str], kind: type[Settings]
-) -> tuple[DictConfig, Settings, torch.device]:
+def prepare(cfg: DictConfig, parts: Sequence[str], kind: type[Settings]) -> tuple[DictConfig, Settings, torch.device]:
     """A frozen copy of the config, its settings, and this process as they want it: device, threads and seed.
 
     Args:

@@ -1,4 +1,4 @@
-"""The layer probe of tracking: masks propagated by each layer of an encoder, scored as DAVIS does. Nothing is trained."""
+"""The layer probe of tracking: masks propagated by each layer of an encoder, scored as DAVIS does, without training."""
 
 from __future__ import annotations
 
@@ -158,7 +158,8 @@ def _scores_of(
     saved.write(sequence.name, key, {**known, **found})
     means = {layer: vos_metrics(objects)["vos/J&F"] for layer, objects in found.items()}
     best, last = max(means, key=lambda layer: (means[layer], -layer)), max(means)
-    logger.info("%s: J&F %.1f with layer %d, %.1f with layer %d", title, means[best], best, means[last], last)
+    rest = "" if best == last else f", {means[last]:.1f} with the last"
+    logger.info("%s: J&F %.1f with layer %d%s", title, means[best], best, rest)
     return found
 
 

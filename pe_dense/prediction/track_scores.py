@@ -53,7 +53,9 @@ class TrackScores:
         try:
             saved = flat_config(orjson.loads(note.read_bytes()))
         except (orjson.JSONDecodeError, AttributeError):
-            raise RunDirectoryError(f"{note} is damaged: delete {self.folder}, or choose another {OUTPUT_KEY}") from None
+            raise RunDirectoryError(
+                f"{note} is damaged: delete {self.folder}, or choose another {OUTPUT_KEY}"
+            ) from None
         present = flat_config(self._of)
         changed = changed_keys(saved, present)
         if changed:

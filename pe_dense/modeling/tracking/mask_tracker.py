@@ -1,4 +1,4 @@
-"""What all trackers by label propagation do with a frame: it goes through the encoder once, each layer passes masks on."""
+"""What all trackers by label propagation do: a frame goes through the encoder once, each layer passes masks on."""
 
 from __future__ import annotations
 
@@ -103,7 +103,8 @@ class MaskTracker(nn.Module):
         ids = object_masks(masks, self._memories[0].current.size)
         given = torch.unique(ids[ids > 0])
         if len(given):
-            self._warn_of([memory.add(ids) for memory in self._memories][0])
+            lost = [memory.add(ids) for memory in self._memories]
+            self._warn_of(lost[0])
         found = []
         for labels in (memory.labels() for memory in self._memories):
             labels[np.isin(labels, given.numpy())] = 0
