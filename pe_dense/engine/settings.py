@@ -25,7 +25,8 @@ class RunSettings:
             (other classes): beginnings of names, or patterns with ``*`` and ``?``.
         deterministic: ask PyTorch for deterministic kernels on the GPU; on the CPU they always are.
         num_threads: CPU threads of each process; None = PyTorch's choice.
-        overwrite: a new run may delete an earlier run in ``output_dir``, as soon as it has taken a step itself.
+        overwrite: a new run may delete an earlier run in ``output_dir``, as soon as it has taken a step itself; a probe
+            of tracking, as soon as its encoder and the videos are found.
 
     Raises:
         ValueError: for a value outside its range, naming the key.
