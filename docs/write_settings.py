@@ -32,7 +32,7 @@ are those of the code; `tools/train_net.py --config-file F --print-config` shows
 This page is written from the code's docstrings by `python docs/write_settings.py`.
 """
 SECTIONS: dict[str, Sequence[Target]] = {
-    "train": [engine.TrainSettings],
+    "train": [engine.RunSettings, engine.TrainSettings],
     "optimizer": [engine.AdamW, engine.SGD],
     "lr_schedule": [
         engine.MultiStepSchedule, engine.CosineSchedule, engine.PolySchedule, engine.OneCycleSchedule,
@@ -58,7 +58,7 @@ SECTIONS: dict[str, Sequence[Target]] = {
         detection.build_mask_rcnn, detection.build_cascade_mask_rcnn, depth.build_linear_depth, depth.build_dpt_depth,
         segmentation.build_linear_segmenter, segmentation.build_pyramid_segmenter,
         classification.build_linear_classifier, backbone.LayerProbe, multitask.MultiTaskModel,
-        tracking.VideoObjectTracker,
+        tracking.VideoObjectTracker, tracking.TrackerProbe,
     ],
     "model.propagation": [tracking.LabelPropagation],
     "model.inference": [segmentation.SegInference],
@@ -66,9 +66,11 @@ SECTIONS: dict[str, Sequence[Target]] = {
     "model.backbone": [backbone.FeaturePyramid, backbone.SpatialPriorPyramid, backbone.EncoderFeatures],
     "model.backbone.backbone": [backbone.pe_spatial_b16_512, backbone.PerceptionEncoder, backbone.EncoderShape],
     "knn": [classification.KnnClassifier],
+    "videos": [data.DAVIS2017, data.DAVIS2016, data.YouTubeVOS, data.VideoFolder],
 }  # fmt: skip
 OWN_DATA = {"json": "json_file", "images": "image_root"}  # the other keys have the name of their argument
 NOTES = {
+    "train": "A training takes `TrainSettings`; what trains nothing, such as a probe of tracking, `RunSettings`.",
     "evaluator": "One, or a dict of several by name, see [several tasks](multitask.md#evaluation).",
     "dataloader.*.transforms": "Entries of a list, `dataloader.train.transforms.0.prob` for instance.",
     "model.backbone.backbone": "A `pe_*` tower by name (all have the same arguments), or an encoder of any size; "
@@ -124,12 +126,20 @@ def table(rows: Sequence[str]) -> list[str]:
 
 
 def descriptions(target: Target) -> dict[str, str]:
-    """What a docstring's ``Args`` or ``Attributes`` says about each name; "see X" is looked up at X."""
+    """What a docstring's ``Args`` or ``Attributes`` says about each name; "see X" is looked up at X.
+
+    Of settings that extend others, the others' too.
+    """
     elsewhere = re.search(r"Arguments: see :\w+:`(\w+)`", inspect.getdoc(target) or "")
     if elsewhere:
         return descriptions(getattr(sys.modules[target.__module__], elsewhere.group(1)))
     found = re.search(r"^(?:Args|Attributes):\n((?: .*\n?|\n)*)", inspect.getdoc(target) or "", re.MULTILINE)
-    meanings: dict[str, str] = {}
+    meanings = {
+        name: text
+        for base in getattr(target, "__bases__", ())
+        if dataclasses.is_dataclass(base)
+        for name, text in descriptions(base).items()
+    }
     entries = re.findall(r"^ {4}(\w+(?:,\s+\w+)*):\s+(.+(?:\n {8,}.+)*)", found.group(1) if found else "", re.MULTILINE)
     for names, text in entries:
         other = re.fullmatch(r"see :\w+:`~?(?:\w+\.)*(\w+)`\.?", text)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Find the best layer of an encoder for a task: train the same head on each layer, side by side."""
+"""Find the best layer of an encoder for a task: the same head, or tracker, on each layer, side by side."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ EXAMPLES = """examples:
   python tools/probe_layers.py --config-file configs/probe/nyu_pe_spatial_b16.py
   python tools/probe_layers.py --config-file configs/probe/ade20k_pe_spatial_b16.py --layers 2 5 8 11 --cache-gb 200
   python tools/probe_layers.py --config-file configs/probe/scenes_depth.py --encoder-from output/scenes_sem_seg
+  python tools/probe_layers.py --config-file configs/probe/davis_pe_spatial_l14.py data.root=DAVIS
   python tools/probe_layers.py --config-file output/x/config.yaml --resume
 
-run directory: what every run writes, and scores.* (of the trained heads), knn.* (nearest neighbours) and statistics.*
-(token norms, outliers, rank, reach of attention), each as .json, .csv and .png.
+run directory: what every run writes, and scores.* (of the trained heads, or of the objects followed through videos),
+knn.* (nearest neighbours) and statistics.* (token norms, outliers, rank, reach of attention), each as .json, .csv and
+.png.
 Layers count from 0; negative ones count from the last.
 """
 
@@ -33,18 +35,18 @@ def make_parser() -> argparse.ArgumentParser:
         help="keep features on disk, up to so many GB; training images are then not augmented",
     )  # fmt: skip
     parser.add_argument(
-        "--only", nargs="+", choices=("train", "knn", "statistics"),
-        help="what to do (default: train, knn if the config has it, and statistics)",
+        "--only", nargs="+", choices=("train", "knn", "track", "statistics"),
+        help="what to do (default: train or track, knn if the config has it, and statistics)",
     )  # fmt: skip
     parser.add_argument("--images", type=int, default=64, metavar="N", help="of the statistics (default: 64)")
     parser.add_argument("--metric", nargs="+", metavar="M", help="what to draw (default: the task's usual one)")
-    parser.add_argument("--resume", action="store_true", help="continue the run in train.output_dir exactly")
+    parser.add_argument("--resume", action="store_true", help="continue the run in train.output_dir")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="set a config value, e.g. train.steps=2000")
     return parser
 
 
 def probe(args: argparse.Namespace) -> int:
-    """Train, write and print."""
+    """Train or track, write and print."""
     from pe_dense.config import load_config
     from pe_dense.engine import setup_logging
     from pe_dense.prediction import probing

@@ -16,7 +16,7 @@ from pe_dense.engine.run import evaluate, train
 from pe_dense.engine.run_directory import RunDirectoryError
 from pe_dense.engine.run_log import read_metrics, setup_logging
 from pe_dense.engine.schedules import Beta1Cycle, CosineSchedule, MultiStepSchedule, OneCycleSchedule, PolySchedule
-from pe_dense.engine.settings import TrainSettings
+from pe_dense.engine.settings import RunSettings, TrainSettings
 
 __all__ = [
     "SGD",
@@ -32,6 +32,7 @@ __all__ = [
     "PolySchedule",
     "RunDirectoryError",
     "RunInterrupted",
+    "RunSettings",
     "TrainSettings",
     "convert_checkpoint",
     "evaluate",

@@ -34,7 +34,7 @@ from pe_dense.engine.resume import (
     restore,
 )
 from pe_dense.engine.rng import seed_all
-from pe_dense.engine.settings import TrainSettings
+from pe_dense.engine.settings import RunSettings, TrainSettings
 from pe_dense.engine.trainer import Trainer
 from pe_dense.evaluation import Evaluator, MultiEvaluator
 
@@ -85,18 +85,18 @@ def build_model(cfg: DictConfig, settings: TrainSettings, device: torch.device, 
         resumed: a checkpoint will replace the weights, so none are read.
     """
     if settings.parallel == "ddp" or dist.world_size() == 1:  # a single process has nothing to share
-        model = _initial_model(cfg, settings, resumed).to(device)
+        model = initial_model(cfg, settings, resumed).to(device)
         if settings.compile:
             getattr(model, "backbone", model).compile()
         return model
-    full = _initial_model(cfg, settings, resumed) if dist.is_main() and not resumed else None
+    full = initial_model(cfg, settings, resumed) if dist.is_main() and not resumed else None
     structure = without_pretrained(cfg).model
     bf16 = settings.precision == "bf16"
     return shard(full, lambda: instantiate(structure), device, bf16, settings.reshard, settings.compile)
 
 
-def _initial_model(cfg: DictConfig, settings: TrainSettings, resumed: bool) -> nn.Module:
-    """All of the model, on the CPU."""
+def initial_model(cfg: DictConfig, settings: RunSettings, resumed: bool = False) -> nn.Module:
+    """All of the model, on the CPU; see :func:`build_model`."""
     model: nn.Module
     if resumed:
         model = instantiate(without_pretrained(cfg).model)

@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -32,12 +33,14 @@ from pe_dense.engine.run_directory import (
     writing_to,
 )
 from pe_dense.engine.run_log import RunWriter, setup_logging
-from pe_dense.engine.settings import TrainSettings
+from pe_dense.engine.settings import RunSettings, TrainSettings
 from pe_dense.engine.trainer import Trainer
 from pe_dense.evaluation import format_results
 from pe_dense.structures.wording import counted
 
 logger = logging.getLogger(__name__)
+
+Settings = TypeVar("Settings", bound=RunSettings)
 
 _TRAINED = ("model", "dataloader.train", "optimizer", "lr_schedule")
 _EVALUATED = ("dataloader.test", "evaluator")
@@ -61,7 +64,7 @@ def train(cfg: DictConfig, resume: bool = False, hooks: Sequence[Hook] = ()) -> 
         NonFiniteLossError: if the loss is NaN or infinite.
         RunInterrupted: (a ``SystemExit``) after Ctrl-C, SIGTERM or SIGUSR2, with a checkpoint saved.
     """
-    cfg, settings, device = _prepare(cfg, _TRAINED)
+    cfg, settings, device = prepare(cfg, _TRAINED, TrainSettings)
     output_dir = Path(settings.output_dir)
     check_writable(output_dir)
     if dist.is_main():
@@ -123,7 +126,7 @@ def evaluate(
         ValueError: if it does not fit the model, the categories differ from the data set's, or the folder holds the
             results of another evaluation (other test data, evaluator or model).
     """
-    cfg, settings, device = _prepare(cfg, ("model", *_EVALUATED))
+    cfg, settings, device = prepare(cfg, ("model", *_EVALUATED), TrainSettings)
     folder = Path(output) if output is not None else Path(settings.output_dir) / "inference"
     key, log_folder = ("--output", folder) if output is not None else (OUTPUT_KEY, folder.parent)
     check_writable(folder, key)
@@ -148,14 +151,25 @@ def config_of_checkpoint(saved: ckpt.Checkpoint) -> DictConfig:
     return from_yaml(saved.config, origin=f"config in {saved.path}")
 
 
-def _prepare(cfg: DictConfig, parts: Sequence[str]) -> tuple[DictConfig, TrainSettings, torch.device]:
-    """A frozen copy of the config, its settings, and this process as they want it: device, threads and seed."""
+def prepare(cfg: DictConfig, parts: Sequence[str], kind: type[Settings]) -> tuple[DictConfig, Settings, torch.device]:
+    """A frozen copy of the config, its settings, and this process as they want it: device, threads and seed.
+
+    Args:
+        cfg: of the run.
+        parts: keys of what it must have.
+        kind: of its ``train``.
+
+    Raises:
+        ConfigError: if parts are missing, or ``train`` is of another kind.
+    """
     setup_logging(main=dist.is_main())
     cfg = freeze_constants(copy.deepcopy(cfg))
     _check_parts(cfg, parts)
     settings = instantiate(cfg.train)
-    if not isinstance(settings, TrainSettings):
-        raise ConfigError(f"train builds {type(settings).__name__}: write it as L(pe_dense.engine.TrainSettings)(...)")
+    if not isinstance(settings, kind):
+        raise ConfigError(
+            f"train builds {type(settings).__name__}: write it as L(pe_dense.engine.{kind.__name__})(...)"
+        )
     device = settings.torch_device()
     if device.type == "cuda":
         torch.cuda.set_device(device)

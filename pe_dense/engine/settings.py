@@ -1,4 +1,4 @@
-"""How a run is trained: everything that is neither the model, the data, the optimiser nor the schedule."""
+"""How a run goes: everything that is neither the model, the data, the optimiser nor the schedule."""
 
 from __future__ import annotations
 
@@ -12,16 +12,60 @@ from pe_dense.structures.wording import counted
 
 
 @dataclass
-class TrainSettings:
-    """Settings of one run. Exactly one of ``epochs`` and ``steps`` is set.
+class RunSettings:
+    """Settings that every run has; one that trains nothing, such as a probe of tracking, needs no others.
 
     Attributes:
         output_dir: run directory (config.yaml, metrics.jsonl, log.txt, checkpoints/, inference/).
-        epochs: length in passes over the training set; a step is one batch of the train loader.
-        steps: length in optimiser steps.
         seed: seed of weights, dropout and the order of the data.
         device: "auto" (a GPU if there is one), "cpu", "cuda" or "cuda:N".
         precision: "fp32", or "bf16" (autocast; the weights stay fp32).
+        init_from: a checkpoint whose weights (EMA when it has them) start this new run.
+        init_skip: parameters that ``init_from`` leaves at their random values, because they have another shape here
+            (other classes): beginnings of names, or patterns with ``*`` and ``?``.
+        deterministic: ask PyTorch for deterministic kernels on the GPU; on the CPU they always are.
+        num_threads: CPU threads of each process; None = PyTorch's choice.
+        overwrite: a new run may delete an earlier run in ``output_dir``, as soon as it has taken a step itself; a probe
+            of tracking, as soon as its encoder and the videos are found.
+
+    Raises:
+        ValueError: for a value outside its range, naming the key.
+    """
+
+    output_dir: str
+    seed: int = 0
+    device: str = "auto"
+    precision: str = "fp32"
+    init_from: str | None = None
+    init_skip: Sequence[str] = ()
+    deterministic: bool = False
+    num_threads: int | None = None
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        if self.precision not in ("fp32", "bf16"):
+            raise ValueError(f'train.precision must be "fp32" or "bf16", it is "{self.precision}"')
+        if self.num_threads is not None and self.num_threads < 1:
+            raise ValueError(f"train.num_threads must be at least 1, it is {self.num_threads}")
+        if self.init_skip and self.init_from is None:
+            raise ValueError("train.init_skip names parameters that train.init_from leaves out: set train.init_from")
+
+    def torch_device(self) -> torch.device:
+        """The device of this process.
+
+        Raises:
+            ValueError: if the device is not one of PyTorch's or this machine does not have it.
+        """
+        return pick_device(self.device, "train.device")
+
+
+@dataclass
+class TrainSettings(RunSettings):
+    """Settings of one training. Exactly one of ``epochs`` and ``steps`` is set.
+
+    Attributes:
+        epochs: length in passes over the training set; a step is one batch of the train loader.
+        steps: length in optimiser steps.
         accumulate: a batch is worked off in this many parts, one after another; the result is the mean over the
             batch, so that a batch of 64 stays one whatever the memory of the device.
         clip_norm: largest L2 norm of all gradients together (in a layer probe: of each layer's); None = no clipping.
@@ -35,9 +79,6 @@ class TrainSettings:
         best_metric: result of the evaluator (higher is better) that decides about ``best.safetensors``; None writes
             none.
         log_period: steps between log lines.
-        init_from: a checkpoint whose weights (EMA when it has them) start this new run.
-        init_skip: parameters that ``init_from`` leaves at their random values, because they have another shape here
-            (other classes): beginnings of names, or patterns with ``*`` and ``?``.
         parallel: how several processes share the work: "ddp" (a whole model in each) or "fsdp" (each holds a part of
             the weights, gradients and optimiser state; with bf16 the weights travel in bf16).
         reshard: with "fsdp", free a block's gathered weights between forward and backward (less memory, more
@@ -45,20 +86,13 @@ class TrainSettings:
         async_checkpoint: write checkpoints behind the training; the tensors are copied to the host first.
         compile: ``torch.compile`` the backbone (the whole model when it has none); heads have data-dependent shapes.
             With "fsdp" each block is compiled.
-        deterministic: ask PyTorch for deterministic kernels on the GPU; on the CPU they always are.
-        num_threads: CPU threads of each process; None = PyTorch's choice.
-        overwrite: a new run may delete an earlier run in ``output_dir``, as soon as it has taken a step itself.
 
     Raises:
         ValueError: for a value outside its range, naming the key.
     """
 
-    output_dir: str
     epochs: float | None = None
     steps: int | None = None
-    seed: int = 0
-    device: str = "auto"
-    precision: str = "fp32"
     accumulate: int = 1
     clip_norm: float | None = None
     ema_decay: float | None = None
@@ -69,15 +103,10 @@ class TrainSettings:
     keep_last: int = 2
     best_metric: str | None = "bbox/AP"
     log_period: int = 20
-    init_from: str | None = None
-    init_skip: Sequence[str] = ()
     parallel: str = "ddp"
     reshard: bool = True
     async_checkpoint: bool = False
     compile: bool = False
-    deterministic: bool = False
-    num_threads: int | None = None
-    overwrite: bool = False
 
     def __post_init__(self) -> None:
         if (self.epochs is None) == (self.steps is None):
@@ -85,15 +114,14 @@ class TrainSettings:
                 f"set exactly one of train.epochs and train.steps, they are {self.epochs} and {self.steps}: "
                 "set the other to null"
             )
-        if self.precision not in ("fp32", "bf16"):
-            raise ValueError(f'train.precision must be "fp32" or "bf16", it is "{self.precision}"')
+        super().__post_init__()
         if self.parallel not in ("ddp", "fsdp"):
             raise ValueError(f'train.parallel must be "ddp" or "fsdp", it is "{self.parallel}"')
         for key in ("epochs", "clip_norm"):
             value = getattr(self, key)
             if value is not None and not value > 0:
                 raise ValueError(f"train.{key} must be greater than 0, it is {value}")
-        for key in ("steps", "accumulate", "keep_last", "log_period", "eval_steps", "checkpoint_steps", "num_threads"):
+        for key in ("steps", "accumulate", "keep_last", "log_period", "eval_steps", "checkpoint_steps"):
             value = getattr(self, key)
             if value is not None and value < 1:
                 period = key.replace("_steps", "_period")
@@ -102,8 +130,6 @@ class TrainSettings:
         for key in ("eval_period", "checkpoint_period"):
             if not getattr(self, key) >= 0:
                 raise ValueError(f"train.{key} must be 0 (only at the end) or more, it is {getattr(self, key)}")
-        if self.init_skip and self.init_from is None:
-            raise ValueError("train.init_skip names parameters that train.init_from leaves out: set train.init_from")
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
             raise ValueError(f"train.ema_decay must lie between 0 and 1, it is {self.ema_decay}; null turns it off")
 
@@ -121,14 +147,6 @@ class TrainSettings:
     def steps_between_checkpoints(self, steps_per_epoch: float) -> float:
         """0 = only at the end."""
         return self.checkpoint_steps or self.checkpoint_period * steps_per_epoch
-
-    def torch_device(self) -> torch.device:
-        """The device of this process.
-
-        Raises:
-            ValueError: if the device is not one of PyTorch's or this machine does not have it.
-        """
-        return pick_device(self.device, "train.device")
 
 
 def pick_device(name: str, key: str = "device") -> torch.device:

@@ -6,17 +6,20 @@ import csv
 import io
 import json
 import math
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-LOWER_IS_BETTER = frozenset({"abs_rel", "sq_rel", "rmse", "rmse_log", "log10", "silog"})
-HEADLINES = ("depth/rmse", "sem_seg/mIoU", "bbox/AP", "classification/top1", "knn/top1")
+LOWER_IS_BETTER = frozenset({"abs_rel", "sq_rel", "rmse", "rmse_log", "log10", "silog", "J_decay", "F_decay"})
+HEADLINES = (
+    "depth/rmse", "sem_seg/mIoU", "bbox/AP", "classification/top1", "knn/top1", "vos/J&F", "vos/J", "vos/F",
+)  # fmt: skip
 """What the picture shows of each task, as in PE's figure."""
 
 _KEY = re.compile(r"layer_(\d+)/(.+)")
-_COUNTS = ("images", "skipped")
+_COUNTS = ("images", "skipped", "sequences", "objects", "frames")
 
 
 @dataclass(frozen=True)
@@ -112,11 +115,13 @@ class LayerScores:
         return text.getvalue()
 
     def save(self, stem: str | Path) -> list[Path]:
-        """Write ``<stem>.json`` and ``<stem>.csv``; their folder is made if need be."""
+        """Write ``<stem>.json`` and ``<stem>.csv``, each in one go; their folder is made if need be."""
         paths = [Path(f"{stem}{suffix}") for suffix in (".json", ".csv")]
         paths[0].parent.mkdir(parents=True, exist_ok=True)
         for path, text in zip(paths, (self.to_json(), self.to_csv())):
-            path.write_text(text, encoding="utf-8")
+            temporary = path.with_name(path.name + ".tmp")
+            temporary.write_text(text, encoding="utf-8")
+            os.replace(temporary, path)
         return paths
 
 

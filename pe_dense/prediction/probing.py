@@ -1,35 +1,34 @@
-"""The layer probe: train the same head on every layer of an encoder, and show which layer is best."""
+"""The layer probe: the same head, or tracker, on every layer of an encoder, to show which layer is best."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
 
 from pe_dense.config import LazyCall, instantiate
-from pe_dense.engine import distributed as dist
-from pe_dense.engine.build import build_model, without_pretrained
+from pe_dense.engine import RunSettings
+from pe_dense.engine.build import initial_model, without_pretrained
 from pe_dense.engine.checkpoint import BEST, latest_checkpoint, load_checkpoint, load_weights
-from pe_dense.engine.rng import seed_all
-from pe_dense.engine.run import config_of_checkpoint, train
-from pe_dense.engine.run_directory import writing_to
+from pe_dense.engine.run import config_of_checkpoint, prepare, train
 from pe_dense.evaluation import LayerScores
-from pe_dense.evaluation.layer_scores import lower_is_better
 from pe_dense.modeling.backbone import FeatureCache, LayerProbe
 from pe_dense.modeling.backbone.features import running
 from pe_dense.modeling.backbone.layer_statistics import layer_statistics
 from pe_dense.modeling.classification import ImageClassifier
+from pe_dense.modeling.tracking import TrackerProbe
 from pe_dense.prediction.layer_vectors import LayerVectors
-from pe_dense.visualization import LayerCurve, plot_layers
-
-logger = logging.getLogger(__name__)
+from pe_dense.prediction.score_files import write_scores
+from pe_dense.prediction.track_probing import probe_tracking, spread_frames
 
 _ENCODER = "backbone.backbone."  # of the names of a model's weights
 _COPIES = "probes."
+_TRAINED_PARTS = ("train", "knn", "statistics")
+_TRACKED_PARTS = ("track", "statistics")
 
 DRAWN_STATISTICS = (
     "norm/median", "norm/max", "tokens/outliers", "tokens/global", "rank/effective", "attention/distance_px",
@@ -43,25 +42,41 @@ def run_probe(
     metrics: Sequence[str] | None = None,
     images: int = 64,
 ) -> list[LayerScores]:
-    """All that a config's probe can tell: :func:`probe_layers`, :func:`probe_knn`, :func:`describe_layers`.
+    """All that a config's probe can tell.
+
+    See :func:`probe_layers`, :func:`probe_knn`, :func:`probe_tracking` and :func:`describe_layers`.
 
     Args:
-        cfg: of a :class:`LayerProbe`.
-        parts: some of "train", "knn" and "statistics"; ``None``: all, but "knn" only if the config has ``knn``.
-        resume, metrics: see :func:`probe_layers`.
+        cfg: of a :class:`LayerProbe`, or, with ``videos``, of a :class:`TrackerProbe`.
+        parts: some of "train", "knn" and "statistics", of a :class:`TrackerProbe` "track" and "statistics"; ``None``:
+            all, but "knn" only if the config has ``knn``.
+        resume, metrics: see :func:`probe_layers` and :func:`probe_tracking`.
         images: see :func:`describe_layers`.
 
     Raises:
-        ValueError: if "knn" is asked for and the config has none, and see the functions.
+        ValueError: if a part is asked for that the config has not, and see the functions.
     """
+    tracks = cfg.get("videos") is not None
+    possible = _TRACKED_PARTS if tracks else _TRAINED_PARTS
     if parts is None:
-        parts = [part for part in ("train", "knn", "statistics") if part != "knn" or cfg.get("knn") is not None]
+        parts = [part for part in possible if part != "knn" or cfg.get("knn") is not None]
+    if wrong := [part for part in parts if part not in possible]:
+        raise ValueError(
+            f"there is no {wrong[0]} in this probe, which {'tracks' if tracks else 'trains'}: choose from "
+            f"{', '.join(possible)}, or take another recipe"
+        )
+    if tracks:
+        tracker = build_probe(cfg)
+        assert isinstance(tracker, TrackerProbe)
+        found = [probe_tracking(cfg, tracker, resume, metrics)] if "track" in parts else []
+        return found + ([describe_layers(cfg, tracker, images)] if "statistics" in parts else [])
     if "knn" in parts and cfg.get("knn") is None:
         raise ValueError("the config has no knn: use a recipe of classification, or add knn = L(KnnClassifier)()")
     found = [probe_layers(cfg, resume, metrics)] if "train" in parts else []
     rest = [part for part in ("knn", "statistics") if part in parts]
     if rest:
         model = build_probe(cfg)
+        assert isinstance(model, LayerProbe)
         found += [probe_knn(cfg, model) if part == "knn" else describe_layers(cfg, model, images) for part in rest]
     return found
 
@@ -120,49 +135,44 @@ def probe_knn(cfg: DictConfig, model: LayerProbe) -> LayerScores:
     return scores
 
 
-def describe_layers(cfg: DictConfig, model: LayerProbe, images: int = 64) -> LayerScores:
+def describe_layers(cfg: DictConfig, model: LayerProbe | TrackerProbe, images: int = 64) -> LayerScores:
     """Statistics of the features of test images, see :func:`layer_statistics`; write ``statistics.*``.
 
     Args:
-        cfg: with ``dataloader.test``.
+        cfg: with ``dataloader.test``, or ``videos``.
         model: see :func:`build_probe`.
-        images: how many, the first ones.
+        images: how many: the first ones, or frames evenly spread over all videos.
 
     Raises:
         ValueError: if the number is not positive.
     """
     if images < 1:
         raise ValueError(f"statistics of {images} images are asked for: give at least 1")
-    samples = islice((s for batch in instantiate(cfg.dataloader.test) for s in batch), images)
     neck: Any = model.backbone
-    pictures = (model.preprocess([sample]).tensor for sample in samples)
+    pictures = _pictures(cfg, model, images)
     scores = LayerScores(layer_statistics(running(neck.backbone), pictures, model.layers, neck.norm), ranked=False)
     write_scores(scores, Path(cfg.train.output_dir), "statistics", DRAWN_STATISTICS)
     return scores
 
 
-def write_scores(scores: LayerScores, folder: Path, name: str, metrics: Sequence[str] | None = None) -> None:
-    """Write ``<name>.json``, ``<name>.csv`` and ``<name>.png``, in the main process.
-
-    Args:
-        metrics: what to draw; ``None`` takes the usual ones.
-    """
-    drawn = scores.headlines if metrics is None else list(metrics)
-    for metric in drawn:
-        scores.check(metric)
-    if not dist.is_main():
-        return
-    curves = [LayerCurve(m, scores.scores[m], scores.best(m), lower_is_better(m)) for m in drawn]
-    with writing_to(folder):
-        paths = [*scores.save(folder / name), plot_layers(curves, folder / f"{name}.png", folder.name)]
-    logger.info("wrote %s", ", ".join(map(str, paths)))
+def _pictures(cfg: DictConfig, model: LayerProbe | TrackerProbe, count: int) -> Iterator[Tensor]:
+    """So many test images as the encoder sees them, 1 x 3 x H x W."""
+    if isinstance(model, TrackerProbe):
+        return (model.preprocess(frame) for frame in spread_frames(instantiate(cfg.videos), count))
+    samples = islice((s for batch in instantiate(cfg.dataloader.test) for s in batch), count)
+    return (model.preprocess([sample]).tensor for sample in samples)
 
 
 def with_cache(cfg: DictConfig, limit_gb: float) -> DictConfig:
     """Let a probe keep the features of the training images on disk, in ``features/`` of its run directory.
 
     The training images go through the transforms of the test images: augmented ones would be others in each epoch.
+
+    Raises:
+        ValueError: for a probe that trains nothing.
     """
+    if cfg.get("videos") is not None:
+        raise ValueError("a probe of tracking sees each frame once, so there is nothing to cache: leave --cache-gb out")
     folder = str(Path(cfg.train.output_dir) / "features")
     cfg.model.cache = LazyCall(FeatureCache)(folder=folder, limit_gb=limit_gb)
     cfg.dataloader.train.transforms = OmegaConf.to_container(cfg.dataloader.test.transforms)
@@ -173,7 +183,7 @@ def with_encoder_of(cfg: DictConfig, run: str | Path) -> DictConfig:
     """Let a probe look into the encoder of a trained model, with that model's normalisation of the pixels.
 
     Args:
-        cfg: of a :class:`LayerProbe`.
+        cfg: of a :class:`LayerProbe` or a :class:`TrackerProbe`.
         run: a checkpoint, or the folder of a run.
 
     Raises:
@@ -196,25 +206,27 @@ def with_encoder_of(cfg: DictConfig, run: str | Path) -> DictConfig:
             probed[key] = OmegaConf.to_container(task[key], resolve=True)
     parts = {".".join(name.split(".")[: 2 if name.startswith("backbone.") else 1]) + "." for name in saved.weights}
     cfg.train.init_from = str(saved.path)
-    cfg.train.init_skip = [_COPIES, *sorted(parts - {_ENCODER, _COPIES})]
+    copies = {_COPIES} if cfg.get("videos") is None else parts & {_COPIES}  # a tracker has no weights of its own
+    cfg.train.init_skip = [*copies, *sorted(parts - {_ENCODER, _COPIES})]
     return cfg
 
 
-def build_probe(cfg: DictConfig) -> LayerProbe:
+def build_probe(cfg: DictConfig) -> LayerProbe | TrackerProbe:
     """The probe with the encoder's weights: of its run directory if it has been trained, else as the run would start.
 
     Raises:
-        ValueError: if the config's model is no :class:`LayerProbe`.
+        ValueError: if the config's model is no :class:`LayerProbe`, nor with ``videos`` a :class:`TrackerProbe`.
     """
-    settings = instantiate(cfg.train)
-    device = settings.torch_device()
+    kind = LayerProbe if cfg.get("videos") is None else TrackerProbe
+    cfg, settings, device = prepare(cfg, ("model",), RunSettings)
     checkpoints = Path(settings.output_dir) / "checkpoints"
-    seed_all(settings.seed)
-    if latest_checkpoint(checkpoints) is not None or (checkpoints / BEST).is_file():
+    if kind is LayerProbe and (latest_checkpoint(checkpoints) is not None or (checkpoints / BEST).is_file()):
         model = instantiate(without_pretrained(cfg).model)
         load_weights(model, load_checkpoint(settings.output_dir))
     else:
-        model = build_model(cfg, settings, device, resumed=False)
-    if not isinstance(model, LayerProbe):
-        raise ValueError(f"the config's model is a {type(model).__name__}, not a LayerProbe: use one of configs/probe")
+        model = initial_model(cfg, settings)
+    if not isinstance(model, kind):
+        raise ValueError(
+            f"the config's model is a {type(model).__name__}, not a {kind.__name__}: use one of configs/probe"
+        )
     return model.to(device).eval()

@@ -25,7 +25,8 @@ from pe_dense.engine.build import build_evaluation
 from pe_dense.engine.resume import check_labels
 
 ROOT = Path(__file__).resolve().parents[2] / "configs"
-RECIPES = sorted(p for p in ROOT.rglob("*.py") if p.parent.name not in ("common", "davis"))  # davis: nothing is trained
+UNTRAINED = {*ROOT.glob("davis/*.py"), *ROOT.glob("probe/davis_*.py"), *ROOT.glob("probe/*_tracking.py")}  # test_davis
+RECIPES = sorted(p for p in ROOT.rglob("*.py") if p.parent.name != "common" and p not in UNTRAINED)
 NAMES = [str(p.relative_to(ROOT)) for p in RECIPES]
 CUSTOM = [p for p in RECIPES if p.parent.name == "custom"]
 CUSTOM_COCO = [p for p in CUSTOM if p.stem.startswith("mask_rcnn")]

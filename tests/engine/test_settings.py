@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from pe_dense.engine.settings import TrainSettings, pick_device
+from pe_dense.engine.settings import RunSettings, TrainSettings, pick_device
 
 
 def test_length_in_epochs_or_steps() -> None:
@@ -46,6 +46,12 @@ def test_periods_in_epochs_or_steps() -> None:
 def test_bad_values_name_the_key(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         TrainSettings("x", **values)
+
+
+def test_a_run_that_trains_nothing() -> None:
+    assert RunSettings("x", precision="bf16").torch_device() == pick_device("auto")
+    with pytest.raises(ValueError, match=r"train\.num_threads must be at least 1, it is 0"):
+        RunSettings("x", num_threads=0)
 
 
 def test_devices() -> None:

@@ -31,6 +31,17 @@ def test_best_layers() -> None:
         LayerScores.from_results({"depth/rmse": 0.5})
 
 
+def test_scores_of_tracking() -> None:
+    """How many objects there were is no score, and a smaller decay is the better one."""
+    numbers = {"J&F": (40.0, 50.0), "J": (30.0, 20.0), "J_decay": (3.0, 5.0), "F": (50.0, 80.0), "sequences": (2, 2),
+               "objects": (3, 3), "frames": (9, 9)}  # fmt: skip
+    scores = LayerScores.from_results({f"layer_{i:02d}/vos/{k}": v[i] for k, v in numbers.items() for i in (0, 1)})
+    assert {name: scores.best(name) for name in scores.scores} == {
+        "vos/J&F": 1, "vos/J": 0, "vos/J_decay": 0, "vos/F": 1,
+    }  # fmt: skip
+    assert scores.headlines == ["vos/J&F", "vos/J", "vos/F"]
+
+
 def test_table_and_files(tmp_path: Path) -> None:
     scores = LayerScores.from_results(RESULTS)
     lines = scores.table().splitlines()

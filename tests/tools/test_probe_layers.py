@@ -48,3 +48,26 @@ def test_probe_on_scenes(tmp_path: Path, run_tool: RunTool, capsys: pytest.Captu
     assert "layers [4]: the encoder has blocks 0..3 (-1 is the last), 4 is none of them" in capsys.readouterr().err
     assert run_tool("probe_layers", *config, "--only", "knn") == 2
     assert "the config has no knn" in capsys.readouterr().err
+
+
+def test_probe_of_tracking(tmp_path: Path, run_tool: RunTool, capsys: pytest.CaptureFixture[str]) -> None:
+    data = write_scenes(tmp_path / "scenes", train=0, val=0, size=64, videos=1).root
+    output = tmp_path / "probe"
+    config = ["--config-file", ROOT / "configs/probe/scenes_tracking.py", f"data.root={data}", "train.device=cpu"]
+    small = [*TINY[:2], "model.model.propagation.short_side=64", f"train.output_dir={output}"]
+    assert run_tool("probe_layers", *config, *small, "--layers", 0, -1, "--images", 2, "--metric", "vos/J") == 0
+    tables = capsys.readouterr().out.split("\n\n")
+    assert [[line.split()[0] for line in table.splitlines()] for table in tables] == [["layer", "0", "3"]] * 2
+    assert tables[0].split()[:4] == ["layer", "vos/J&F", "vos/J", "vos/J_recall"]
+    assert "attention/distance_px" in tables[1]
+    assert json.loads((output / "scores.json").read_text())["best"]["vos/J&F"] in (0, 3)
+    assert (output / "scores.png").is_file()
+    again = ["--config-file", output / "config.yaml", "--only", "track"]
+    assert run_tool("probe_layers", *again) == 2
+    assert "already holds the scores of 1 sequence: continue with --resume" in capsys.readouterr().err
+    assert run_tool("probe_layers", *again, "--resume") == 0
+    assert capsys.readouterr().out.strip() == tables[0].strip()
+    assert run_tool("probe_layers", *again, "--resume", "train.seed=1") == 2
+    assert "holds the scores of another probe, which differs in 1 key (encoder" in capsys.readouterr().err
+    assert run_tool("probe_layers", *config, *small, "--layers", 4) == 2
+    assert "layers [4]: the encoder has blocks 0..3" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""What it costs to probe all layers of an encoder instead of one: data, training and evaluation of a small run."""
+"""What it costs to probe all layers of an encoder instead of one: a small run from the data to the scores."""
 
 from __future__ import annotations
 
@@ -14,16 +14,28 @@ import torch
 from benchmarks.timing import interleaved, ratio_row
 from torch import nn
 
-from pe_dense.data import DepthList, FixedSizeCrop, SemSegFolder, build_test_loader, build_train_loader
+from pe_dense.data import (
+    DepthList,
+    FixedSizeCrop,
+    SemSegFolder,
+    VideoFolder,
+    build_test_loader,
+    build_train_loader,
+    write_indexed_png,
+)
 from pe_dense.engine import AdamW
 from pe_dense.engine.inference import run_inference
 from pe_dense.evaluation import DepthEvaluator, Evaluator, LayerEvaluator, SemSegEvaluator
-from pe_dense.modeling.backbone import EncoderFeatures, LayerProbe, pe_spatial_b16_512
+from pe_dense.evaluation.vos import plan_scoring
+from pe_dense.modeling.backbone import EncoderFeatures, LayerProbe, pe_spatial_b16_512, pe_spatial_t16_512
 from pe_dense.modeling.depth import build_linear_depth
 from pe_dense.modeling.segmentation import SegInference, build_linear_segmenter
+from pe_dense.modeling.tracking import LabelPropagation, TrackerProbe, VideoObjectTracker
+from pe_dense.prediction.track_probing import score_sequence
 
 CLASSES = [f"class {i}" for i in range(150)]
 STEPS, BATCH, TESTED = 3, 4, 2  # six images are trained on for one that is tested
+VIDEO_FRAMES = 24  # the queue of seven is full in two thirds of them
 
 
 def run(quick: bool) -> list[dict[str, Any]]:
@@ -47,7 +59,48 @@ def run(quick: bool) -> list[dict[str, Any]]:
                     note=f"{seconds['all'] / seconds['one']:.2f} times the time",
                 )
             )  # fmt: skip
+        rows += track(Path(folder) / "videos", quick)
     return rows
+
+
+def track(folder: Path, quick: bool) -> list[dict[str, Any]]:
+    """Rows about following objects: frames read, tracked and scored."""
+    frames, height, width = (4, 96, 128) if quick else (VIDEO_FRAMES, 480, 854)
+    write_video(folder, frames, height, width)
+    data = VideoFolder(folder / "masks", folder / "images")
+    [(name, plan)] = plan_scoring(data).items()
+    rows = []
+    for size, build in (("T", pe_spatial_t16_512), ("B", pe_spatial_b16_512)):
+        torch.manual_seed(0)
+        encoder = build()
+        propagation = LabelPropagation(short_side=96) if quick else LabelPropagation.dino()
+        candidates = {}
+        for what, layers in (("one", [-1]), ("all", None)):
+            model = TrackerProbe(VideoObjectTracker(EncoderFeatures(encoder, [-1]), propagation), layers).eval()
+            candidates[what] = partial(score_sequence, model, data.select([name])[0], plan, "fp32")
+        seconds = interleaved(candidates, 1 if quick else 2)
+        rows.append(
+            ratio_row(
+                f"tracking probe of 12 layers, PE-Spatial {size}, {frames} frames of {height} x {width} px, 2 objects",
+                "the same of the last layer alone", seconds["all"], seconds["one"], 1 / 2.5,
+                note=f"{seconds['all'] / seconds['one']:.2f} times the time",
+            )
+        )  # fmt: skip
+    return rows
+
+
+def write_video(folder: Path, frames: int, height: int, width: int) -> None:
+    """A smooth picture that moves, with the masks of two squares."""
+    rng = np.random.default_rng(0)
+    still = np.stack([cv2.resize(rng.uniform(0, 255, (12, 16)), (width, height)) for _ in range(3)], -1)
+    masks = np.zeros((height, width), np.uint8)
+    masks[height // 8 : height // 2, width // 8 : width // 3] = 1
+    masks[height // 2 : 7 * height // 8, width // 2 : 3 * width // 4] = 2
+    (folder / "images" / "video").mkdir(parents=True)
+    for i in range(frames):
+        picture = np.roll(still, 4 * i, 1).astype(np.uint8)
+        cv2.imwrite(str(folder / "images" / "video" / f"{i:05d}.jpg"), picture)
+        write_indexed_png(folder / "masks" / "video" / f"{i:05d}.png", np.roll(masks, 4 * i, 1))
 
 
 def parts(task: str, folder: Path, layers: list[int], quick: bool) -> tuple[LayerProbe, tuple[Any, Any], Evaluator]:

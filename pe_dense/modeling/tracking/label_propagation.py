@@ -167,17 +167,28 @@ def _propagate_tile(
         torch.mm(queries, tokens.copy_(source[reach]).flatten(0, 1).T, out=by_frame[:, frame])
     if settings.radius:
         by_frame.masked_fill_(_far(tile, reach, settings, target.device)[:, None], -torch.inf)
-    affinity, given = by_frame.flatten(1), given.flatten(0, 2)
-    # less the largest, or a low temperature overflows; the quotient stays the same
-    affinity.sub_(affinity.amax(1, keepdim=True)).div_(settings.temperature).exp_()
-    best = affinity.topk(min(settings.topk, affinity.shape[1]), dim=1)
-    if settings.ties:
-        weights = affinity.masked_fill_(affinity < best.values[:, -1:], 0)
-        soft = (weights @ given) / weights.sum(1, keepdim=True)
-    else:
-        weights = best.values / best.values.sum(1, keepdim=True)
-        soft = (weights[:, None] @ given[best.indices])[:, 0]
+    soft = _soft_labels(by_frame.flatten(1), given.flatten(0, 2), settings)
     return soft.unflatten(0, target[tile].shape[:2])
+
+
+def _soft_labels(cosines: Tensor, given: Tensor, settings: LabelPropagation) -> Tensor:
+    """Mean of the labels of the most similar sources, weighted by similarity.
+
+    Args:
+        cosines: targets x sources; is overwritten.
+        given: sources x K.
+        settings: ``topk``, ``ties`` and ``temperature``.
+    """
+    topk, count = min(settings.topk, cosines.shape[1]), min(settings.topk + settings.ties, cosines.shape[1])
+    best = cosines.topk(count, dim=1)
+    largest = best.values[:, :1]  # taken off, or a low temperature overflows; the quotient stays the same
+    weights = (best.values - largest).div_(settings.temperature).exp_()
+    if count > topk and bool((weights[:, topk] == weights[:, topk - 1]).any()):
+        every = cosines.sub_(largest).div_(settings.temperature).exp_()
+        every.masked_fill_(every < every.topk(topk, dim=1).values[:, -1:], 0)
+        return (every @ given) / every.sum(1, keepdim=True)
+    weights = weights[:, :topk] / weights[:, :topk].sum(1, keepdim=True)  # one more was only looked at
+    return (weights[:, None] @ given[best.indices[:, :topk]])[:, 0]
 
 
 def _parts(length: int, most: int) -> Iterator[slice]:

@@ -63,8 +63,8 @@ def test_two_objects_with_a_gap_in_their_ids(tracker: VideoObjectTracker) -> Non
 def test_memory_is_bounded(tracker: VideoObjectTracker) -> None:
     frame, ids = scene({3: (4, 4)})
     tracker.init(frame, ids)
-    seen = []
-    tracker.backbone.register_forward_hook(lambda *_: seen.append(len(tracker._given) + len(tracker._recent)))
+    seen, [memory] = [], tracker._memories
+    tracker.backbone.register_forward_hook(lambda *_: seen.append(len(memory.given) + len(memory.recent)))
     for _ in range(15):
         tracker.step(frame)
     assert seen == [1, 2, 3, 4, 5, 6, 7] + [8] * 8
@@ -81,7 +81,7 @@ def test_an_object_that_appears_later(tracker: VideoObjectTracker) -> None:
         frame, ids = scene({3: (8 + step, 8), 8: (40 - 2 * step, 40 + 3 * step)})
         labels = tracker.step(frame)
         assert min(iou(labels, ids, 3), iou(labels, ids, 8)) > 0.65
-    assert len(tracker._given) == 2
+    assert len(tracker._memories[0].given) == 2
 
 
 def test_a_better_mask_of_a_known_object(tracker: VideoObjectTracker) -> None:
@@ -110,7 +110,7 @@ def test_masks_without_objects(tracker: VideoObjectTracker) -> None:
     assert labels.dtype == np.uint8
     assert not labels.any()
     assert not tracker.add(np.zeros(SIZE, bool)).any()
-    assert len(tracker._given) == 1
+    assert len(tracker._memories[0].given) == 1
     assert iou(tracker.add(ids), ids, 8) == 1
     assert iou(tracker.step(frame), ids, 8) > 0.9
 
