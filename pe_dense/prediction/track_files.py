@@ -145,12 +145,12 @@ def track_file(
     folder.mkdir(parents=True, exist_ok=True)
     names = detector.categories.names if detector.categories is not None else None
     painter = TrackPainter(names, trail)
-    report, parts = TrackReport(), list[Tracks]()
+    report, parts, last = TrackReport(), list[Tracks](), -1
     try:
         with ProgressReport() as progress, writer or nullcontext():
             progress.start(footage.name, "frames", footage.count)
             for frame in track_frames(footage, detector, tracker, motion, batch_size):
-                report.frames += 1
+                report.frames, last = report.frames + 1, frame.number
                 parts.append(_rows(frame))
                 if writer is not None and frame.image is not None:
                     picture = painter.draw(frame.number, frame.image, frame.instances)
@@ -164,6 +164,11 @@ def track_file(
             write_track_table(table, report.results, names)
             report.written += [text, table, *([writer.path] if writer is not None else [])]
         logger.info("%s: %s", footage.name, report)
+    if isinstance(detector, FileDetections) and detector.num_frames > last + 1:
+        logger.warning(
+            "%s: the detections go on to frame %d, the video ends with frame %d; are they of another one?",
+            footage.name, detector.num_frames, last + 1,
+        )  # fmt: skip
     return report
 
 

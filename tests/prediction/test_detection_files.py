@@ -45,6 +45,13 @@ def test_mot_text_unsorted_and_with_gaps(tmp_path: Path) -> None:
     assert found(1, SIZE).scores.tolist() == pytest.approx([0.9])
 
 
+@pytest.mark.parametrize("box", ["nan,20,30,40", "10,20,-30,40", "10,inf,30,40"])
+def test_bad_mot_boxes(tmp_path: Path, box: str) -> None:
+    path = write(tmp_path / "det.txt", f"1,-1,10,20,30,40,0.5,-1,-1,-1\n2,-1,{box},0.5,-1,-1,-1\n")
+    with pytest.raises(DataError, match=r"det.txt, line 2: the box"):
+        FileDetections(path)
+
+
 def test_scores_of_another_kind(tmp_path: Path) -> None:
     path = write(tmp_path / "det.txt", "1,-1,10,20,30,40,-0.5,-1,-1,-1\n1,-1,1,2,3,4,1.5,-1,-1,-1\n")
     with pytest.raises(DataError, match=r"det.txt: scores from -0.5 to 1.5 are not within 0..1.*--score-range"):

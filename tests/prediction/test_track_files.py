@@ -178,6 +178,45 @@ def test_frames_of_another_size(tmp_path: Path, predictor: Predictor) -> None:
     assert len(sizes) == 1
 
 
+def test_nothing_is_detected(tmp_path: Path) -> None:
+    folder = write_sequence(tmp_path / "toy-01", frames=3)
+    (folder / "det" / "det.txt").write_text("")
+    report = track_file(
+        Footage.of(folder), FileDetections(folder / "det" / "det.txt"), Tracker(BoTSORT()), tmp_path / "out"
+    )
+    assert str(report) == "0 tracks with 0 boxes in 3 frames"
+    assert report.written[0].read_text() == ""
+    assert len(report.written[1].read_text().splitlines()) == 1  # the head of the table
+    with VideoReader(report.written[2]) as drawn:
+        assert len(list(drawn)) == 3
+
+
+def test_detections_of_a_longer_video(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = write_sequence(tmp_path / "toy-01")
+    found = FileDetections(folder / "det" / "det.txt")
+    track_file(Footage.of(folder), found, Tracker(), tmp_path / "out", draw=False)
+    assert not [r for r in caplog.records if r.levelname == "WARNING"]
+    for number in (7, 8, 9):
+        (folder / "img1" / f"{number:06d}.png").unlink()
+    track_file(Footage.of(folder), found, Tracker(), tmp_path / "out", draw=False)
+    assert "toy-01: the detections go on to frame 9, the video ends with frame 6; are they of another" in caplog.text
+
+
+def test_video_that_ends_early(
+    tmp_path: Path, predictor: Predictor, write_video: WriteVideo, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write_video(tmp_path / "clip.avi", frames=20)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    report = track_file(Footage.of(path), predictor, Tracker(SETTINGS), tmp_path / "out")
+    assert 1 < report.frames < 19
+    assert set(report.results.ids) == {1}
+    assert "ends early" in caplog.text
+    with pytest.raises(DataError, match="ends early"):
+        track_file(Footage.of(path, on_error="stop"), predictor, Tracker(SETTINGS), tmp_path / "stopped")
+    kept = read_mot_results(tmp_path / "stopped" / "clip.txt")
+    assert kept.frames.tolist() == report.results.frames.tolist()
+
+
 def test_inputs_that_do_not_fit(tmp_path: Path, predictor: Predictor, write_video: WriteVideo) -> None:
     footage = Footage.of(write_video(tmp_path / "clip.mp4"))
     with pytest.raises(ValueError, match="would overwrite the input"):
