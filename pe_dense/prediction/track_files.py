@@ -163,7 +163,7 @@ def track_file(
             write_mot_results(text, report.results)
             write_track_table(table, report.results, names)
             report.written += [text, table, *([writer.path] if writer is not None else [])]
-        logger.info("%s: %s", footage.name, report)
+            logger.info("%s: %s", footage.name, report)
     if isinstance(detector, FileDetections) and detector.num_frames > last + 1:
         logger.warning(
             "%s: the detections go on to frame %d, the video ends with frame %d; are they of another one?",

@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 
@@ -121,8 +122,10 @@ def draw_masks(frame: np.ndarray, labels: np.ndarray) -> np.ndarray:
     ids = [int(value) for value in np.unique(labels) if value]
     boxes = torch.zeros(len(ids), 4)
     for box, value in zip(boxes, ids):
-        rows, columns = (np.flatnonzero((labels == value).any(axis)) for axis in (1, 0))
-        box[:] = torch.tensor([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
+        # the label goes with the largest part: around all of them it may stand where there is nothing
+        _, _, parts, _ = cv2.connectedComponentsWithStats((labels == value).astype(np.uint8))
+        left, top, width, height, _ = parts[1 + int(np.argmax(parts[1:, cv2.CC_STAT_AREA]))].tolist()
+        box[:] = torch.tensor([left, top, left + width, top + height])
     shown = torch.from_numpy(labels == np.array(ids, dtype=labels.dtype)[:, None, None])
     instances = Instances(labels.shape, boxes, masks=shown, track_ids=torch.tensor(ids, dtype=torch.int64))
     return draw_instances(frame, instances, color_by="instance", show_boxes=False)
