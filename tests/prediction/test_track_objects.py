@@ -10,7 +10,7 @@ from torch import nn
 from pe_dense.data import DataError, read_object_ids, write_indexed_png
 from pe_dense.modeling.backbone import LayerFeatures
 from pe_dense.modeling.tracking import LabelPropagation, VideoObjectTracker
-from pe_dense.prediction import VideoReader, VideoWriter, track_video
+from pe_dense.prediction import VideoReader, VideoWriter, draw_masks, track_video
 
 from .conftest import scene, write_image
 
@@ -108,6 +108,17 @@ def test_natural_order_and_pictures(tracker: VideoObjectTracker, tmp_path: Path)
     assert (read_object_ids(done.masks / "f10.png") != square(20, 1)).mean() < 0.01
     assert done.video == tmp_path / "out" / "clip_frames"
     assert {file.name for file in done.video.iterdir()} == {"f8.jpg", "f9.jpg", "f10.jpg"}
+
+
+def test_the_label_stands_at_the_largest_part() -> None:
+    frame = np.full((240, 320, 3), 90, np.uint8)
+    labels = np.zeros((240, 320), np.uint8)
+    labels[180:220, 220:280] = 5
+    whole = draw_masks(frame, labels)
+    labels[20:23, 20:23] = 5  # a crumb far away
+    drawn = draw_masks(frame, labels)
+    changed = np.argwhere((drawn != whole).any(axis=2))
+    assert changed.max() < 40 * drawn.shape[0] / 240
 
 
 def test_bad_input(tracker: VideoObjectTracker, frames: Path, tmp_path: Path) -> None:

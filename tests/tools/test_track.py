@@ -1,4 +1,8 @@
+import dataclasses
 import json
+import re
+import runpy
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,7 +11,10 @@ import numpy as np
 import pytest
 
 from pe_dense.data.mot import read_mot_results
+from pe_dense.modeling.tracking.association import OCSORT, BoTSORT, ByteTrack
 from pe_dense.structures import encode_rle
+
+from .conftest import ROOT
 
 RunTool = Callable[..., int]
 
@@ -75,3 +82,26 @@ def test_one_line_of_error(
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ")
     assert message in line
+
+
+def test_commands_of_the_page() -> None:
+    """docs/tracking.md names options and settings that there are, and its Python runs."""
+    tool = runpy.run_path(str(ROOT / "tools" / "track.py"))
+    blocks = re.findall(r"^```(bash|python)\n(.*?)^```$", (ROOT / "docs" / "tracking.md").read_text(), re.M | re.S)
+    count = 0
+    for kind, code in blocks:
+        if kind == "python":
+            exec(code, {})
+        for line in code.replace("\\\n", " ").splitlines() if kind == "bash" else ():
+            if "tools/track.py" in line:
+                args = tool["make_parser"]().parse_args(shlex.split(line)[2:])
+                tool["make_settings"](args.tracker, args.set)
+                count += 1
+    assert count >= 5
+    page = (ROOT / "docs" / "tracking.md").read_text()
+    for change in re.findall(r"`--set ([^`]+)`", page):
+        if "key=" not in change:
+            tool["make_settings"]("botsort", change.split())
+    for settings in (ByteTrack(), BoTSORT(), OCSORT()):
+        for field in dataclasses.fields(settings):
+            assert f"`{field.name}" in page, field.name
