@@ -25,7 +25,7 @@ EXAMPLES = """examples:
 output folder, for clip.mp4, a folder clip/ or a sequence clip:
   clip.txt          MOTChallenge results: frame (from 1), id, left, top, width, height, score, -1, -1, -1
   clip_tracks.csv   a row per track: class, frames, mean score, length of the path, first and last place, mean size
-  clip.mp4          the video with ids, trails and masks
+  clip.mp4          the video with ids, trails and masks; or, with --draw-as frames, the folder clip_frames/
 After Ctrl-C everything until then is written. The exit status is 0, 2 after an error, 130 after Ctrl-C.
 """
 TRACKERS = ("bytetrack", "botsort", "ocsort")
@@ -65,7 +65,15 @@ def make_parser() -> argparse.ArgumentParser:
         "--score-range", type=float, nargs=2, metavar=("LOW", "HIGH"), help="detections' scores that become 0 and 1"
     )
     parser.add_argument("--fps", type=float, metavar="F", help="of a folder of frames (default: seqinfo.ini's, or 30)")
+    parser.add_argument(
+        "--on-error", choices=("skip", "stop"), default="skip",
+        help="what a frame that cannot be read does: be left out with a warning (default), or end it with an error",
+    )  # fmt: skip
     parser.add_argument("--no-draw", action="store_true", help="write no video")
+    parser.add_argument(
+        "--draw-as", choices=("mp4", "webm", "avi", "frames"), default="mp4",
+        help='format of the drawn video; "frames" is a folder of pictures (default: mp4)',
+    )  # fmt: skip
     parser.add_argument("--trail", type=int, default=30, metavar="N", help="frames of a trail (default: 30)")
     parser.add_argument("--device", default="auto", metavar="D", help='"auto" (default), "cpu", "cuda" or "cuda:N"')
     parser.add_argument("--batch-size", type=int, default=1, metavar="N", help="frames in one pass (default: 1)")
@@ -97,10 +105,8 @@ def make_detector(args: argparse.Namespace, footage: Footage) -> Predictor | Fil
     from pe_dense.prediction.detection_files import FileDetections
 
     if args.detections is not None:
-        names = footage.names
-        if footage.path is not None:
-            names = [f"{footage.path.name}#{i}" for i in range(footage.count or 0)]
-        return FileDetections(args.detections, names, None if args.score_range is None else tuple(args.score_range))
+        score_range = None if args.score_range is None else tuple(args.score_range)
+        return FileDetections(args.detections, footage.image_numbers, score_range)
     predictor = load_predictor(args.checkpoint, device=args.device)
     if args.tracker == "botsort" and args.appearance != "none":
         predictor.model = AppearanceDetector(predictor.model, args.appearance_layer, args.appearance).eval()
@@ -117,7 +123,7 @@ def track(args: argparse.Namespace) -> int:
 
     setup_logging()
     settings = make_settings(args.tracker, args.set)
-    footage = Footage.of(args.video, args.fps)
+    footage = Footage.of(args.video, args.fps, args.on_error)
     report = track_file(
         footage,
         make_detector(args, footage),
@@ -127,6 +133,7 @@ def track(args: argparse.Namespace) -> int:
         batch_size=args.batch_size,
         draw=not args.no_draw,
         trail=args.trail,
+        draw_as=args.draw_as,
     )
     sys.stdout.write("".join(f"{path}\n" for path in report.written))
     return 0

@@ -40,6 +40,10 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--every", type=int, default=1, metavar="N", help="take every N-th frame (default: 1)")
     parser.add_argument("--fps", type=float, default=24.0, help="of the video drawn for a folder (default: 24)")
     parser.add_argument("--no-draw", action="store_true", help="write the masks only")
+    parser.add_argument(
+        "--draw-as", choices=("mp4", "webm", "avi", "frames"), default="mp4",
+        help='format of the drawn video; "frames" is a folder of pictures, NAME_frames (default: mp4)',
+    )  # fmt: skip
     return parser
 
 
@@ -55,7 +59,15 @@ def track(args: argparse.Namespace) -> int:
     device = pick_device(args.device)
     tracker = instantiate(load_config(args.config_file, args.overrides).model).to(device)
     tracked = track_video(
-        tracker, args.video, args.masks, args.output, not args.no_draw, args.every, args.fps, args.precision
+        tracker,
+        args.video,
+        args.masks,
+        args.output,
+        not args.no_draw,
+        args.every,
+        args.fps,
+        args.precision,
+        args.draw_as,
     )
     sys.stdout.write("".join(f"{path}\n" for path in (tracked.masks, tracked.video) if path is not None))
     return 0

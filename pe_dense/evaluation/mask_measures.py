@@ -11,9 +11,7 @@ import numpy as np
 TOLERANCE = 0.008
 """How far a contour may be off, in image diagonals: DAVIS's ``bound_th``."""
 
-_STAGES = (9, 49)  # pixels around a contour pixel that are looked at first: most contours are nearly right
-
-Box = tuple[int, int, int, int]  # top, left, bottom, right; the last two exclusive
+_BITS = np.uint64(1) << np.arange(64, dtype=np.uint64)
 
 
 def region_similarity(truth: np.ndarray, prediction: np.ndarray) -> float:
@@ -36,16 +34,11 @@ def contour_accuracy(truth: np.ndarray, prediction: np.ndarray, tolerance: float
         F; 1 if neither mask has a contour, 0 if only one has.
     """
     radius = contour_radius(truth.shape, tolerance)
-    box_true, box_predicted = _contour_box(truth), _contour_box(prediction)
-    contour_true, contour_predicted = _contour_in(truth, box_true), _contour_in(prediction, box_predicted)
-    total_true, total_predicted = np.count_nonzero(contour_true), np.count_nonzero(contour_predicted)
-    if not total_true or not total_predicted:
-        return float(total_true == total_predicted)
-    common = _common_box(box_true, box_predicted, radius)
-    near_true = _part(contour_true, box_true, common, radius)
-    near_predicted = _part(contour_predicted, box_predicted, common, radius)
-    precision = _count_near(near_predicted, near_true, radius) / total_predicted
-    recall = _count_near(near_true, near_predicted, radius) / total_true
+    true, predicted = _Contour(truth), _Contour(prediction)
+    if not len(true) or not len(predicted):
+        return float(len(true) == len(predicted))
+    precision = predicted.count_near(true, radius) / len(predicted)
+    recall = true.count_near(predicted, radius) / len(true)
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
 
 
@@ -82,69 +75,58 @@ def contour(mask: np.ndarray) -> np.ndarray:
     return edges.view(bool).reshape(height, row)[:, :width]
 
 
-def _contour_box(mask: np.ndarray) -> Box:
-    """Where the contour can be: the mask, and a pixel more on all sides."""
-    left, top, width, height = cv2.boundingRect(mask.view(np.uint8))
-    if not width:
-        return 0, 0, 0, 0
-    bottom, right = min(top + height + 1, mask.shape[0]), min(left + width + 1, mask.shape[1])
-    return max(top - 1, 0), max(left - 1, 0), bottom, right
+class _Contour:
+    """The contour of an H x W bool mask as a list of N pixels, int64 rows ``y`` and columns ``x``."""
+
+    def __init__(self, mask: np.ndarray) -> None:
+        left, top, width, height = cv2.boundingRect(mask.view(np.uint8))
+        first_row, first_column = max(top - 1, 0), max(left - 1, 0)  # a contour begins a pixel before its mask
+        # a pixel more at the end: where the crop ends the image seems to end, and has no contour
+        crop = mask[first_row : top + height + 1, first_column : left + width + 1]
+        y, x = divmod(np.flatnonzero(contour(crop)), max(crop.shape[1], 1))
+        self.y, self.x = y + first_row, x + first_column
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def count_near(self, other: _Contour, radius: int) -> int:
+        """How many pixels have one of the other contour within ``radius``.
+
+        Cells of 8 x 8 pixels hold the other contour as 64 bits: what lies in the disk around a pixel is found with one
+        mask for each of the few cells around it.
+        """
+        offsets, masks = _cell_masks(radius)
+        reach = int(offsets.max())
+        margin = 2 * reach  # a pixel may lie a reach from the other contour's cells, and looks a reach further
+        top, left = int(other.y.min() >> 3) - margin, int(other.x.min() >> 3) - margin
+        height, width = int(other.y.max() >> 3) + margin + 1 - top, int(other.x.max() >> 3) + margin + 1 - left
+        cells = np.zeros(height * width, dtype=np.uint64)
+        np.add.at(cells, ((other.y >> 3) - top) * width + (other.x >> 3) - left, _BITS[_place(other.y, other.x)])
+        row, column = (self.y >> 3) - top, (self.x >> 3) - left
+        inside = (row >= reach) & (row < height - reach) & (column >= reach) & (column < width - reach)
+        cell, place = (row * width + column)[inside], _place(self.y, self.x)[inside]
+        near = np.zeros(len(cell), dtype=bool)
+        for (rows, columns), mask in zip(offsets.tolist(), masks):
+            near |= (cells.take(cell + (rows * width + columns)) & mask.take(place)) != 0
+        return int(np.count_nonzero(near))
 
 
-def _contour_in(mask: np.ndarray, box: Box) -> np.ndarray:
-    return contour(mask[box[0] : box[2], box[1] : box[3]])
-
-
-def _common_box(one: Box, other: Box, margin: int) -> Box:
-    """Where a pixel of one box can be within ``margin`` pixels of one of the other; perhaps of negative size."""
-    top, left = max(one[0], other[0]) - margin, max(one[1], other[1]) - margin
-    return top, left, min(one[2], other[2]) + margin, min(one[3], other[3]) + margin
-
-
-def _part(values: np.ndarray, box: Box, target: Box, margin: int) -> np.ndarray:
-    """What of the pixels of ``box`` lies in ``target``, with ``margin`` more on all sides; empty where there are none.
-
-    Returns:
-        Contiguous uint8.
-    """
-    height, width = (max(target[k + 2] - target[k] + 2 * margin, 0) for k in (0, 1))
-    part = np.zeros((height, width), dtype=np.uint8)
-    top, left = max(box[0], target[0]), max(box[1], target[1])
-    bottom, right = min(box[2], target[2]), min(box[3], target[3])
-    if top < bottom and left < right:
-        y, x = top - target[0] + margin, left - target[1] + margin
-        inside = values[top - box[0] : bottom - box[0], left - box[1] : right - box[1]]
-        part[y : y + bottom - top, x : x + right - left] = inside
-    return part
-
-
-def _count_near(points: np.ndarray, reference: np.ndarray, radius: int) -> int:
-    """How many pixels of ``points`` have one of ``reference`` within ``radius``; both have a margin of that width."""
-    left = np.flatnonzero(points.view(bool)).astype(np.int32)
-    total = len(left)
-    flat, (rows, columns) = reference.ravel(), _disk_offsets(radius)
-    offsets = rows * np.int32(points.shape[1]) + columns
-    start = 0
-    for stop in (*_STAGES, len(offsets)):
-        if len(left) * (stop - start) > points.size:  # many points: the disk around each costs more than a dilation
-            return _count_by_dilation(points, reference, radius)
-        near = offsets[start:stop]
-        left = left[~flat[left[:, None] + near].view(bool).any(axis=1)]
-        start = stop
-    return total - len(left)
-
-
-def _count_by_dilation(points: np.ndarray, reference: np.ndarray, radius: int) -> int:
-    rows, columns = _disk_offsets(radius)
-    disk = np.zeros((2 * radius + 1, 2 * radius + 1), dtype=np.uint8)
-    disk[rows + radius, columns + radius] = 1
-    return int(np.count_nonzero(cv2.dilate(reference, disk) & points))
+def _place(y: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """The number of a pixel within its cell."""
+    return (y & 7) << 3 | x & 7
 
 
 @lru_cache(maxsize=16)
-def _disk_offsets(radius: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and columns, int32, of the pixels at a Euclidean distance of at most ``radius`` from 0, nearest first."""
-    rows, columns = np.mgrid[-radius : radius + 1, -radius : radius + 1].reshape(2, -1).astype(np.int32)
-    squared = rows * rows + columns * columns
-    order = np.argsort(squared, kind="stable")[: np.count_nonzero(squared <= radius * radius)]
-    return rows[order], columns[order]
+def _cell_masks(radius: int) -> tuple[np.ndarray, np.ndarray]:
+    """The cells around a pixel that its disk meets, and what of them is in it.
+
+    Returns:
+        K x 2 cell offsets (rows, columns), and K x 64 uint64: for each place of the pixel within its cell the bits of
+        the pixels at a Euclidean distance of at most ``radius``.
+    """
+    reach = (radius + 7) // 8
+    offsets = np.mgrid[-reach : reach + 1, -reach : reach + 1].reshape(2, -1).T
+    pixels = np.mgrid[:8, :8].reshape(2, -1).T
+    steps = 8 * offsets[:, None, None] + pixels[None, None] - pixels[None, :, None]
+    within = (steps**2).sum(axis=-1) <= radius * radius
+    return offsets, np.where(within, _BITS, np.uint64(0)).sum(axis=-1, dtype=np.uint64)

@@ -14,6 +14,7 @@ from pycocotools import mask as coco_mask
 from pe_dense.data import DataError
 from pe_dense.data.mot import read_mot_detections
 from pe_dense.evaluation.json_file import read_json
+from pe_dense.prediction.video_sources import natural_order
 from pe_dense.structures import Categories, Instances
 
 
@@ -21,29 +22,31 @@ class FileDetections:
     """What a file says about the frames of one video.
 
     A ``.txt`` is MOTChallenge's ``det.txt``. A ``.json`` is a COCO data set whose annotations have scores, as
-    ``tools/predict.py`` writes it, with ``segmentation`` or without: its images are matched with the frames by name
-    ("clip.mp4#12" is frame 12 of a video, from 0). Rows may come in any order; a frame without any has no objects.
+    ``tools/predict.py`` writes it, with ``segmentation`` or without: its images are matched with the frames by name,
+    whatever their folder ("clip.mp4#12" is frame 12 of a video, from 0). Rows may come in any order; a frame without
+    any has no objects.
 
     Args:
         path: the file.
-        frame_names: of the frames in order, for the names of images; for a video "clip.mp4#0", "clip.mp4#1", ...; None:
-            the images are the frames, by ``frame_id`` or else by name.
+        frames: the numbers of the frames (from 0) by the names of their images, or the name of a video file, see above;
+            None: the images are the frames, by ``frame_id`` (from 0) if all have one, else in the order of their names.
         score_range: scores at which 0 and 1 lie, for detectors whose scores are of another kind; what lies outside is
             cut off.
 
     Attributes:
         categories: of a json; None for text.
-        num_frames: up to the last one with a detection, or the number of the json's images without ``frame_names``.
+        num_frames: up to the last one with a detection, or with an image in the json.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        DataError: if something in it is wrong (NaN, negative size, a score outside 0..1), or no image is a frame.
+        DataError: if something in it is wrong (NaN, negative size, a score outside 0..1), no image is a frame, or
+            several are the same.
     """
 
     def __init__(
         self,
         path: str | os.PathLike[str],
-        frame_names: Sequence[str] | None = None,
+        frames: Mapping[str, int] | str | None = None,
         score_range: tuple[float, float] | None = None,
     ) -> None:
         self.path = Path(path)
@@ -53,7 +56,7 @@ class FileDetections:
         self.categories: Categories | None = None
         self._masks: dict[int, list[Any]] = {}
         if self.path.suffix.lower() == ".json":
-            self._frames, self.num_frames = self._read_coco(frame_names)
+            self._frames, self.num_frames = self._read_coco(frames)
         else:
             self._frames, self.num_frames = self._read_mot()
 
@@ -77,7 +80,7 @@ class FileDetections:
         starts = found.offsets(found.num_frames)
         return {f: table[starts[f] : starts[f + 1]] for f in range(found.num_frames)}, found.num_frames
 
-    def _read_coco(self, names: Sequence[str] | None) -> tuple[dict[int, np.ndarray], int]:
+    def _read_coco(self, numbers: Mapping[str, int] | str | None) -> tuple[dict[int, np.ndarray], int]:
         content = read_json(self.path, "detections")
         if not isinstance(content, dict) or not {"images", "annotations", "categories"} <= content.keys():
             raise DataError(
@@ -86,7 +89,7 @@ class FileDetections:
             )
         self.categories = Categories.from_json(content["categories"])
         index = {category: i for i, category in enumerate(self.categories.ids)}
-        frames = self._frames_of(content["images"], names)
+        frames = self._frames_of(content["images"], numbers)
         rows: dict[int, list[list[float]]] = {}
         masks: dict[int, list[Any]] = {}
         for number, row in enumerate(content["annotations"]):
@@ -96,21 +99,37 @@ class FileDetections:
                 masks.setdefault(frame, []).append(row.get("segmentation"))
         if all(isinstance(m, dict) for each in masks.values() for m in each):
             self._masks = masks
-        return {frame: np.array(each) for frame, each in rows.items()}, len(frames)
+        return {frame: np.array(each) for frame, each in rows.items()}, max(frames.values(), default=-1) + 1
 
-    def _frames_of(self, images: Sequence[Mapping[str, Any]], names: Sequence[str] | None) -> dict[Any, int]:
+    def _frames_of(
+        self, images: Sequence[Mapping[str, Any]], numbers: Mapping[str, int] | str | None
+    ) -> dict[Any, int]:
         """Image id -> frame."""
-        if names is None:
-            ordered = sorted(images, key=lambda image: (image.get("frame_id", 0), str(image.get("file_name", ""))))
-            return {image["id"]: frame for frame, image in enumerate(ordered)}
-        places = {Path(name).name: frame for frame, name in enumerate(names)}
-        matched = {i["id"]: places.get(Path(str(i.get("file_name", ""))).name) for i in images}
-        frames = {key: frame for key, frame in matched.items() if frame is not None}
+        try:
+            names = {image["id"]: str(image.get("file_name", "")) for image in images}
+        except (KeyError, TypeError) as error:
+            raise DataError(f"detections {self.path}: an image has no id ({error!r}); write the file again") from None
+        if numbers is None:
+            found = {image["id"]: image.get("frame_id") for image in images}
+            if not all(isinstance(number, int) and number >= 0 for number in found.values()):
+                order = sorted(names, key=lambda key: natural_order(names[key]))
+                found = {key: number for number, key in enumerate(order)}
+        else:
+            found = {key: _number(Path(name).name, numbers) for key, name in names.items()}
+        frames = {key: number for key, number in found.items() if number is not None}
         if not frames:
-            shown = str(images[0].get("file_name")) if images else "none"
+            shown = repr(next(iter(names.values()))) if names else "none"
+            first = f"{numbers}#0" if isinstance(numbers, str) else next(iter(numbers or ()), None)
             raise DataError(
-                f"detections {self.path} are of other images: the first is {shown!r}, the first frame {names[0]!r}"
+                f"detections {self.path} are of other images: the first is {shown}, the first frame {first!r}"
             )
+        taken: dict[int, Any] = {}
+        for key, frame in frames.items():
+            if taken.setdefault(frame, key) != key:
+                raise DataError(
+                    f"detections {self.path}: the images {names[taken[frame]]!r} and {names[key]!r} are both frame "
+                    f"{frame} (from 0); give a file of this video alone"
+                )
         return frames
 
     def _coco_row(self, number: int, row: Mapping[str, Any], index: Mapping[int, int]) -> list[float]:
@@ -143,3 +162,11 @@ class FileDetections:
                 raise DataError(f"detections {self.path}: a mask is {mask['size']}, the frame {list(size)}")
         decoded: np.ndarray = coco_mask.decode(list(masks)).transpose(2, 0, 1).astype(bool)
         return decoded
+
+
+def _number(name: str, numbers: Mapping[str, int] | str) -> int | None:
+    """The frame that an image's name means, None if it is of another video."""
+    if not isinstance(numbers, str):
+        return numbers.get(name)
+    video, _, digits = name.rpartition("#")
+    return int(digits) if video == numbers and digits.isdecimal() else None

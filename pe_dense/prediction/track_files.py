@@ -18,10 +18,10 @@ from torch import Tensor
 from pe_dense.data.mot import write_mot_results
 from pe_dense.modeling.tracking.association import CameraMotion, Tracker
 from pe_dense.prediction.detection_files import FileDetections
-from pe_dense.prediction.footage import Footage
+from pe_dense.prediction.footage import Footage, FootageFrame
+from pe_dense.prediction.frame_writers import DrawAs, open_writer
 from pe_dense.prediction.predictor import Predictor
 from pe_dense.prediction.progress import ProgressReport
-from pe_dense.prediction.video_io import VideoWriter
 from pe_dense.structures import Instances, Tracks
 from pe_dense.structures.wording import counted
 from pe_dense.visualization import TrackPainter
@@ -38,11 +38,15 @@ class TrackedFrame:
 
     Attributes:
         number: from 0.
+        time: seconds after the first frame at which it is shown.
+        name: see :class:`FootageFrame`.
         image: H x W x 3 uint8 RGB; None where there is none.
         instances: objects that have an identity, with ``track_ids``.
     """
 
     number: int
+    time: float
+    name: str
     image: np.ndarray | None
     instances: Instances
 
@@ -92,14 +96,15 @@ def track_frames(
     tracker.reset()
     stream = iter(footage)
     while batch := list(islice(stream, batch_size)):
-        for (number, image), (found, embeddings) in zip(batch, _detect(detector, batch, footage.size)):
-            boxes = found.boxes.double().numpy()
-            warp = None if motion is None else motion(number, image, boxes)
+        for frame, (found, embeddings) in zip(batch, _detect(detector, batch, footage.size)):
+            number, image = frame.number, frame.image
+            warp = None if motion is None else motion(number, image, found.boxes.double().numpy())
             vectors = embeddings if tracker.uses_embeddings else None
             try:
-                yield TrackedFrame(number, image, tracker.update(found, number, warp, vectors))
+                shown = tracker.update(found, number, warp, vectors)
             except ValueError as error:
                 raise ValueError(f"frame {number} of {footage.name}: {error}") from error
+            yield TrackedFrame(number, frame.time, frame.name, image, shown)
 
 
 def track_file(
@@ -112,12 +117,13 @@ def track_file(
     batch_size: int = 1,
     draw: bool = True,
     trail: int = 30,
+    draw_as: DrawAs = "mp4",
 ) -> TrackReport:
     """Track one video and write what was found into ``output_dir``, which is made if need be.
 
     - ``NAME.txt``: MOTChallenge results, frames from 1 (all classes; the format has none).
     - ``NAME_tracks.csv``: a row per track: class, frames, length of its path in pixels, mean size and score.
-    - ``NAME.mp4``: boxes with ids, masks and trails.
+    - ``NAME.mp4``: boxes with ids, masks and trails; a frame stays as long as in the video.
 
     After an error or Ctrl-C in between, everything until then is written.
 
@@ -126,28 +132,29 @@ def track_file(
         output_dir: where to.
         draw: False writes no video.
         trail: frames whose box centres make the trail of an object.
+        draw_as: format of the drawn video; "frames": pictures ``NAME_frames/FRAME.jpg``.
 
     Raises:
         ValueError: see :func:`track_frames`; or if the drawn video would overwrite the input.
         OSError: if a file cannot be written.
     """
     folder = Path(output_dir)
-    video = folder / f"{footage.name}.mp4"
-    if footage.path is not None and video.resolve() == footage.path.resolve():
-        raise ValueError(f"the output {video} would overwrite the input; choose another output folder")
+    writer = open_writer(folder, footage.name, draw_as, footage.fps) if draw and footage.has_images else None
+    if footage.path is not None and writer is not None and writer.path.resolve() == footage.path.resolve():
+        raise ValueError(f"the output {writer.path} would overwrite the input; choose another output folder")
     folder.mkdir(parents=True, exist_ok=True)
     names = detector.categories.names if detector.categories is not None else None
     painter = TrackPainter(names, trail)
-    writer = VideoWriter(video, footage.fps) if draw and footage.has_images else None
-    report, parts = TrackReport(), list[Tracks]()
+    report, parts, last = TrackReport(), list[Tracks](), -1
     try:
         with ProgressReport() as progress, writer or nullcontext():
             progress.start(footage.name, "frames", footage.count)
             for frame in track_frames(footage, detector, tracker, motion, batch_size):
-                report.frames += 1
+                report.frames, last = report.frames + 1, frame.number
                 parts.append(_rows(frame))
                 if writer is not None and frame.image is not None:
-                    writer.write(painter.draw(frame.number, frame.image, frame.instances))
+                    picture = painter.draw(frame.number, frame.image, frame.instances)
+                    writer.write(picture, frame.time, frame.name)
                 progress.advance()
     finally:
         report.results = Tracks.cat(parts) if parts else Tracks.empty()
@@ -156,7 +163,12 @@ def track_file(
             write_mot_results(text, report.results)
             write_track_table(table, report.results, names)
             report.written += [text, table, *([writer.path] if writer is not None else [])]
-        logger.info("%s: %s", footage.name, report)
+            logger.info("%s: %s", footage.name, report)
+    if isinstance(detector, FileDetections) and detector.num_frames > last + 1:
+        logger.warning(
+            "%s: the detections go on to frame %d, the video ends with frame %d; are they of another one?",
+            footage.name, detector.num_frames, last + 1,
+        )  # fmt: skip
     return report
 
 
@@ -187,13 +199,13 @@ def write_track_table(path: str | os.PathLike[str], results: Tracks, names: tupl
 
 
 def _detect(
-    detector: Predictor | FileDetections, batch: list[tuple[int, np.ndarray | None]], size: tuple[int, int]
+    detector: Predictor | FileDetections, batch: list[FootageFrame], size: tuple[int, int]
 ) -> list[tuple[Instances, Tensor | None]]:
     """Objects of each frame, and what they look like."""
     if isinstance(detector, FileDetections):
-        sizes = [size if image is None else (image.shape[0], image.shape[1]) for _, image in batch]
-        return [(detector(number, each), None) for (number, _), each in zip(batch, sizes)]
-    outputs = detector.predict_outputs([image for _, image in batch if image is not None])
+        sizes = [size if frame.image is None else frame.image.shape[:2] for frame in batch]
+        return [(detector(frame.number, (height, width)), None) for frame, (height, width) in zip(batch, sizes)]
+    outputs = detector.predict_outputs([frame.image for frame in batch if frame.image is not None])
     for output in outputs:
         if "instances" not in output:
             raise ValueError(f"the model predicts {', '.join(output)} and no objects, which tracking needs")

@@ -8,16 +8,18 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 
 from pe_dense.data import DataError, read_object_ids, write_indexed_png
-from pe_dense.data.image_folder import IMAGE_SUFFIXES
 from pe_dense.data.image_io import decode_image
 from pe_dense.engine.trainer import autocast
 from pe_dense.modeling.tracking import VideoObjectTracker
+from pe_dense.prediction.frame_writers import DrawAs, open_writer
 from pe_dense.prediction.progress import ProgressReport
-from pe_dense.prediction.video_io import VideoReader, VideoWriter
+from pe_dense.prediction.video_io import VideoReader
+from pe_dense.prediction.video_sources import check_stems, image_files
 from pe_dense.structures import Instances
 from pe_dense.visualization import draw_instances
 
@@ -32,7 +34,7 @@ class TrackedVideo:
 
     Attributes:
         masks: folder of the mask files.
-        video: the drawn video, None if none was asked for.
+        video: the drawn video, or folder of pictures; None if none was asked for.
         frames: how many frames were read.
         object_ids: of all objects.
     """
@@ -52,13 +54,14 @@ def track_video(
     every: int = 1,
     fps: float = _FOLDER_FPS,
     precision: str = "fp32",
+    draw_as: DrawAs = "mp4",
 ) -> TrackedVideo:
     """Follow objects through a video and write ``<name>/<frame>.png`` for each frame, ready to be submitted to DAVIS,
-    and ``<name>.mp4``.
+    and ``<name>.mp4``, in which a frame stays as long as in the video.
 
     Args:
         tracker: on its device.
-        video: a video file, or a folder of frames, read in the order of their names.
+        video: a video file, or a folder of frames, read in natural order (``2.png`` before ``10.png``).
         masks: an indexed PNG for the first frame; or a folder with such files for several frames, named like the
             frames (of a video file by their number from 0): of each object the first mask is taken. Frames before the
             first mask are background.
@@ -67,6 +70,7 @@ def track_video(
         every: take frames 0, N, 2N, ...
         fps: of the drawn video of a folder.
         precision: of the encoder, "fp32" or "bf16".
+        draw_as: format of the drawn video; "frames": pictures ``<name>_frames/<frame>.jpg``.
 
     Raises:
         FileNotFoundError: if video or masks do not exist.
@@ -78,17 +82,17 @@ def track_video(
     folder = output_dir / (video.stem if video.is_file() else video.resolve().name)
     if folder.resolve() in (video.resolve(), masks.resolve(), masks.resolve().parent):
         raise ValueError(f"the output {folder} would overwrite an input; choose another output folder")
-    writer = VideoWriter(output_dir / f"{folder.name}.mp4", rate / every) if draw else None
+    writer = open_writer(output_dir, folder.name, draw_as, rate / every) if draw else None
     done = 0
     tracker.reset()
     with writer or nullcontext(), ProgressReport() as progress:
         progress.start(folder.name, "frames", count)
-        for name, frame in frames:
+        for name, time, frame in frames:
             with autocast(tracker.device, precision), torch.no_grad():
                 labels = follow(tracker, frame, given(name))
             write_indexed_png(folder / f"{name}.png", labels)
             if writer is not None:
-                writer.write(draw_masks(frame, labels))
+                writer.write(draw_masks(frame, labels), time, name)
             done += 1
             progress.advance()
     if not tracker.object_ids:
@@ -118,45 +122,45 @@ def draw_masks(frame: np.ndarray, labels: np.ndarray) -> np.ndarray:
     ids = [int(value) for value in np.unique(labels) if value]
     boxes = torch.zeros(len(ids), 4)
     for box, value in zip(boxes, ids):
-        rows, columns = (np.flatnonzero((labels == value).any(axis)) for axis in (1, 0))
-        box[:] = torch.tensor([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
+        # the label goes with the largest part: around all of them it may stand where there is nothing
+        _, _, parts, _ = cv2.connectedComponentsWithStats((labels == value).astype(np.uint8))
+        left, top, width, height, _ = parts[1 + int(np.argmax(parts[1:, cv2.CC_STAT_AREA]))].tolist()
+        box[:] = torch.tensor([left, top, left + width, top + height])
     shown = torch.from_numpy(labels == np.array(ids, dtype=labels.dtype)[:, None, None])
     instances = Instances(labels.shape, boxes, masks=shown, track_ids=torch.tensor(ids, dtype=torch.int64))
     return draw_instances(frame, instances, color_by="instance", show_boxes=False)
 
 
 def _frame_files(folder: Path, masks: Path) -> list[Path]:
-    """Pictures directly in a folder, by name, without the masks, which may lie beside them."""
+    """Pictures directly in a folder, in natural order, without the masks, which may lie beside them."""
     if not folder.exists():
         raise FileNotFoundError(f"video {folder} does not exist; check the path")
-    pictures = [f for f in sorted(folder.iterdir()) if f.suffix.lower() in IMAGE_SUFFIXES]
-    files = [f for f in pictures if not f.name.startswith(".") and f.resolve() != masks.resolve()]
+    files = [f for f in image_files(folder) if f.resolve() != masks.resolve()]
     if not files:
         raise FileNotFoundError(f"folder {folder} holds no frames; give the folder of one video's pictures")
-    stems = [f.stem for f in files]
-    doubled = next((stem for stem in stems if stems.count(stem) > 1), None)
-    if doubled is not None:
-        raise DataError(f"folder {folder} holds several pictures {doubled}.*: keep one of each frame")
+    check_stems(folder, files)
     return files
 
 
 def _open(
     video: Path, masks: Path, every: int, fps: float
-) -> tuple[Iterator[tuple[str, np.ndarray]], int | None, float]:
-    """Names and pictures of the frames, their number (None: unknown) and their rate."""
+) -> tuple[Iterator[tuple[str, float, np.ndarray]], int | None, float]:
+    """Names, times and pictures of the frames, their number (None: unknown) and their rate."""
     if video.is_file():
         reader = VideoReader(video, every)
         return _read_file(reader), reader.expected_frames, reader.fps
     if every < 1:
         raise ValueError(f"every must be at least 1, it is {every}")
+    if not fps > 0:
+        raise ValueError(f"fps must be above 0, it is {fps}")
     files = _frame_files(video, masks)[::every]
-    return ((path.stem, decode_image(path)) for path in files), len(files), fps
+    return ((path.stem, i * every / fps, decode_image(path)) for i, path in enumerate(files)), len(files), fps
 
 
-def _read_file(reader: VideoReader) -> Iterator[tuple[str, np.ndarray]]:
+def _read_file(reader: VideoReader) -> Iterator[tuple[str, float, np.ndarray]]:
     with reader:
-        for index, frame in reader:
-            yield f"{index:05d}", frame
+        for index, time, frame in reader.frames():
+            yield f"{index:05d}", time, frame
 
 
 def _given_masks(masks: Path, frames: list[str]) -> Callable[[str], np.ndarray | None]:

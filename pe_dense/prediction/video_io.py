@@ -197,13 +197,14 @@ class VideoWriter:
     ) -> None:
         self.close()
 
-    def write(self, frame: np.ndarray, time: float | None = None) -> None:
+    def write(self, frame: np.ndarray, time: float | None = None, name: str | None = None) -> None:
         """Append a frame.
 
         Args:
             frame: H x W x 3 uint8 RGB; one of another size than the first is resized.
             time: seconds at which it is shown; the file begins with that of the first. None: 1 / fps after the one
                 before.
+            name: frames of a video have none; for :class:`FolderWriter` in its place.
 
         Raises:
             ValueError: if the time is not after that of the frame before.

@@ -11,7 +11,8 @@ from __future__ import annotations
 import heapq
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -34,6 +35,7 @@ _STREAM_TIMEOUT = 30.0  # seconds
 # a packet of these holds one whole picture, so that a packet without a picture is a lost frame
 _WHOLE_FRAMES = ("mov", "matroska")
 _WITH_INVISIBLE_FRAMES = "vp8"
+_DIGITS = re.compile(r"(\d+)")
 # FFmpeg's SWS_BILINEAR, SWS_ACCURATE_RND, SWS_FULL_CHR_H_INT: without these, colours are up to 3 levels too dark
 _EXACT = 0x2 | 0x40000 | 0x2000
 
@@ -160,16 +162,38 @@ class FileSource:
         return whole / self._av.time_base if whole else None
 
 
+def image_files(folder: Path) -> list[Path]:
+    """The images directly in a folder by name, numbers in it by value: ``2.png`` before ``10.png``."""
+    files = (f for f in folder.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES and not f.name.startswith("."))
+    return sorted(files, key=lambda file: natural_order(file.name))
+
+
+def natural_order(name: str) -> tuple[list[int | str], str]:
+    """What to sort names by, so that numbers in them count by value."""
+    return [int(part) if part.isdecimal() else part for part in _DIGITS.split(name)], name
+
+
+def check_stems(folder: Path, files: Sequence[Path]) -> None:
+    """Refuse pictures that only differ in their ending, such as masks beside the frames.
+
+    Raises:
+        DataError: naming the first such.
+    """
+    stems = Counter(file.stem for file in files)
+    doubled = next((stem for stem, count in stems.items() if count > 1), None)
+    if doubled is not None:
+        raise DataError(f"folder {folder} holds several pictures {doubled}.*: keep one of each frame")
+
+
 class FolderSource:
-    """The images of a folder by name, numbers in it by value (``2.png`` before ``10.png``).
+    """The images of a folder, see :func:`image_files`.
 
     Raises:
         DataError: if there is no image.
     """
 
     def __init__(self, folder: Path, fps: float) -> None:
-        files = (f for f in folder.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES and not f.name.startswith("."))
-        self._files = sorted(files, key=lambda f: [int(p) if p.isdecimal() else p for p in re.split(r"(\d+)", f.name)])
+        self._files = image_files(folder)
         if not self._files:
             raise DataError(f"folder {folder} holds no image; the frames of a video are images directly in it")
         self.fps = fps

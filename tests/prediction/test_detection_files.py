@@ -45,6 +45,13 @@ def test_mot_text_unsorted_and_with_gaps(tmp_path: Path) -> None:
     assert found(1, SIZE).scores.tolist() == pytest.approx([0.9])
 
 
+@pytest.mark.parametrize("box", ["nan,20,30,40", "10,20,-30,40", "10,inf,30,40"])
+def test_bad_mot_boxes(tmp_path: Path, box: str) -> None:
+    path = write(tmp_path / "det.txt", f"1,-1,10,20,30,40,0.5,-1,-1,-1\n2,-1,{box},0.5,-1,-1,-1\n")
+    with pytest.raises(DataError, match=r"det.txt, line 2: the box"):
+        FileDetections(path)
+
+
 def test_scores_of_another_kind(tmp_path: Path) -> None:
     path = write(tmp_path / "det.txt", "1,-1,10,20,30,40,-0.5,-1,-1,-1\n1,-1,1,2,3,4,1.5,-1,-1,-1\n")
     with pytest.raises(DataError, match=r"det.txt: scores from -0.5 to 1.5 are not within 0..1.*--score-range"):
@@ -56,7 +63,7 @@ def test_scores_of_another_kind(tmp_path: Path) -> None:
 
 def test_coco_by_frame_names(tmp_path: Path) -> None:
     path = write(tmp_path / "predictions.json", coco())
-    found = FileDetections(path, [f"clip.mp4#{i}" for i in range(5)])
+    found = FileDetections(path, "clip.mp4")
     assert found.categories.names == ("cat", "dog")
     assert [len(found(frame, SIZE)) for frame in range(5)] == [1, 0, 1, 0, 0]
     dog = found(2, SIZE)
@@ -69,8 +76,29 @@ def test_coco_by_frame_names(tmp_path: Path) -> None:
 
 
 def test_coco_without_names(tmp_path: Path) -> None:
-    found = FileDetections(write(tmp_path / "predictions.json", coco()))
-    assert [len(found(frame, SIZE)) for frame in range(3)] == [1, 1, 0]
+    content = coco()
+    found = FileDetections(write(tmp_path / "predictions.json", content))
+    assert [found(frame, SIZE).classes.tolist() for frame in range(3)] == [[0], [1], []]  # by name
+    content["images"][1]["frame_id"] = 7
+    found = FileDetections(write(tmp_path / "predictions.json", content))
+    assert [frame for frame in range(9) if len(found(frame, SIZE))] == [2, 7]
+    assert found.num_frames == 8
+
+
+def test_coco_of_several_videos(tmp_path: Path) -> None:
+    content = coco()
+    content["images"] = [{"id": 8, "file_name": "a/000007.jpg"}, {"id": 9, "file_name": "b/000007.jpg"}]
+    path = write(tmp_path / "predictions.json", content)
+    with pytest.raises(
+        DataError, match=r"'a/000007.jpg' and 'b/000007.jpg' are both frame 6 \(from 0\); give a file of"
+    ):
+        FileDetections(path, {"000007.jpg": 6})
+    content["images"][1]["file_name"] = "b/000009.jpg"
+    found = FileDetections(write(path, content), {"000007.jpg": 6, "000008.jpg": 7})
+    assert [frame for frame in range(12) if len(found(frame, SIZE))] == [6]
+    del content["images"][0]["id"]
+    with pytest.raises(DataError, match="an image has no id"):
+        FileDetections(write(path, content), {"000007.jpg": 6})
 
 
 @pytest.mark.parametrize(
@@ -91,7 +119,9 @@ def test_bad_coco_rows(tmp_path: Path, changes: dict[str, Any], message: str) ->
 def test_coco_that_does_not_fit(tmp_path: Path) -> None:
     path = write(tmp_path / "predictions.json", coco())
     with pytest.raises(DataError, match=r"of other images: the first is 'clip.mp4#2', the first frame 'a.jpg'"):
-        FileDetections(path, ["a.jpg"])
+        FileDetections(path, {"a.jpg": 0})
+    with pytest.raises(DataError, match=r"of other images: the first is 'clip.mp4#2', the first frame 'v.mp4#0'"):
+        FileDetections(path, "v.mp4")
     with pytest.raises(DataError, match="a list of results does not say which image"):
         FileDetections(write(tmp_path / "results.json", []))
     with pytest.raises(FileNotFoundError, match=r"none.txt does not exist"):

@@ -2,7 +2,6 @@ import csv
 from collections.abc import Callable
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -15,7 +14,8 @@ from pe_dense.prediction import Predictor
 from pe_dense.prediction.detection_files import FileDetections
 from pe_dense.prediction.footage import Footage
 from pe_dense.prediction.track_files import track_file, track_frames
-from pe_dense.prediction.video_io import VideoReader
+from pe_dense.prediction.video_io import VideoReader, VideoWriter
+from pe_dense.visualization.canvas import save_image
 
 from .conftest import SquareFinder, scene, write_image
 
@@ -64,7 +64,7 @@ def test_video(tmp_path: Path, predictor: Predictor, write_video: WriteVideo, ba
 
 def test_masks_and_frames_come_with_the_tracks(tmp_path: Path, predictor: Predictor, write_video: WriteVideo) -> None:
     frames = list(track_frames(Footage.of(write_video(tmp_path / "clip.avi")), predictor, Tracker(SETTINGS)))
-    assert [f.number for f in frames] == list(range(9))
+    assert [(f.number, f.name) for f in frames] == [(i, f"{i + 1:06d}") for i in range(9)]
     assert all(len(f.instances.masks) == 1 and f.image.shape == (48, 64, 3) for f in frames)
 
 
@@ -118,16 +118,106 @@ def test_what_is_done_survives_an_error(tmp_path: Path, write_video: WriteVideo)
     assert (tmp_path / "out" / "clip_tracks.csv").is_file()
 
 
+def test_frames_stay_as_long_as_in_the_video(tmp_path: Path, predictor: Predictor) -> None:
+    times = [0, 0.1, 0.15, 0.6, 1.0]
+    with VideoWriter(tmp_path / "clip.mp4", 25) as video:
+        for number, time in enumerate(times):
+            video.write(scene(2 * number, 6), time)
+    report = track_file(Footage.of(video.path), predictor, Tracker(SETTINGS), tmp_path / "out", batch_size=2)
+    with VideoReader(report.written[-1]) as drawn:
+        np.testing.assert_allclose([frame.time for frame in drawn.frames()], times, atol=1e-3)
+
+
+def test_drawn_frames_as_pictures(tmp_path: Path, predictor: Predictor, write_video: WriteVideo) -> None:
+    footage = Footage.of(write_video(tmp_path / "clip.avi"))
+    report = track_file(footage, predictor, Tracker(SETTINGS), tmp_path / "out", draw_as="frames")
+    assert report.written[-1] == tmp_path / "out" / "clip_frames"
+    assert sorted(f.name for f in report.written[-1].iterdir()) == [f"{i:06d}.jpg" for i in range(1, 10)]
+    for number in (8, 9, 10):
+        write_image(tmp_path / "shots" / f"s{number}.png", 2 * number)
+    report = track_file(
+        Footage.of(tmp_path / "shots"), predictor, Tracker(SETTINGS), tmp_path / "out", draw_as="frames"
+    )
+    assert {f.name for f in report.written[-1].iterdir()} == {"s8.jpg", "s9.jpg", "s10.jpg"}
+
+
+def test_missing_images_of_a_sequence(tmp_path: Path) -> None:
+    """The results are numbered like the images that are left."""
+    folder = write_sequence(tmp_path / "toy-01")
+    for number in (3, 4, 8):
+        (folder / "img1" / f"{number:06d}.png").unlink()
+    report = track_file(
+        Footage.of(folder), FileDetections(folder / "det" / "det.txt"), Tracker(ByteTrack()), tmp_path / "out"
+    )
+    assert report.results.frames.tolist() == [0, 1, 4, 5, 6, 8]
+    np.testing.assert_allclose(report.results.boxes[:, 0], 2 * report.results.frames, atol=1)
+    assert set(report.results.ids) == {1}
+
+
+def test_broken_frames(tmp_path: Path, predictor: Predictor) -> None:
+    for number in range(5):
+        write_image(tmp_path / "shots" / f"{number}.png", 2 * number)
+    (tmp_path / "shots" / "2.png").write_bytes(b"damaged")
+    report = track_file(Footage.of(tmp_path / "shots"), predictor, Tracker(SETTINGS), tmp_path / "out")
+    assert report.results.frames.tolist() == [0, 1, 3, 4]
+    assert set(report.results.ids) == {1}
+    with pytest.raises(DataError, match="frame 2 "):
+        track_file(Footage.of(tmp_path / "shots", on_error="stop"), predictor, Tracker(SETTINGS), tmp_path / "stopped")
+    assert read_mot_results(tmp_path / "stopped" / "shots.txt").frames.tolist() == [0, 1]
+
+
+def test_frames_of_another_size(tmp_path: Path, predictor: Predictor) -> None:
+    """Boxes are in the pixels of each frame; the drawn video keeps the size of the first."""
+    (tmp_path / "shots").mkdir()
+    for number, size in enumerate([(48, 64), (48, 64), (60, 80)]):
+        save_image(tmp_path / "shots" / f"{number}.png", scene(2 * number, 6, size))
+    report = track_file(Footage.of(tmp_path / "shots"), predictor, Tracker(SETTINGS), tmp_path / "out")
+    np.testing.assert_allclose(report.results.boxes, [[2 * i, 6, 2 * i + 10, 14] for i in range(3)], atol=0.5)
+    with VideoReader(report.written[-1]) as drawn:
+        sizes = {frame.shape for _, frame in drawn}
+    assert len(sizes) == 1
+
+
+def test_nothing_is_detected(tmp_path: Path) -> None:
+    folder = write_sequence(tmp_path / "toy-01", frames=3)
+    (folder / "det" / "det.txt").write_text("")
+    report = track_file(
+        Footage.of(folder), FileDetections(folder / "det" / "det.txt"), Tracker(BoTSORT()), tmp_path / "out"
+    )
+    assert str(report) == "0 tracks with 0 boxes in 3 frames"
+    assert report.written[0].read_text() == ""
+    assert len(report.written[1].read_text().splitlines()) == 1  # the head of the table
+    with VideoReader(report.written[2]) as drawn:
+        assert len(list(drawn)) == 3
+
+
+def test_detections_of_a_longer_video(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = write_sequence(tmp_path / "toy-01")
+    found = FileDetections(folder / "det" / "det.txt")
+    track_file(Footage.of(folder), found, Tracker(), tmp_path / "out", draw=False)
+    assert not [r for r in caplog.records if r.levelname == "WARNING"]
+    for number in (7, 8, 9):
+        (folder / "img1" / f"{number:06d}.png").unlink()
+    track_file(Footage.of(folder), found, Tracker(), tmp_path / "out", draw=False)
+    assert "toy-01: the detections go on to frame 9, the video ends with frame 6; are they of another" in caplog.text
+
+
+def test_video_that_ends_early(
+    tmp_path: Path, predictor: Predictor, write_video: WriteVideo, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write_video(tmp_path / "clip.avi", frames=20)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    report = track_file(Footage.of(path), predictor, Tracker(SETTINGS), tmp_path / "out")
+    assert 1 < report.frames < 19
+    assert set(report.results.ids) == {1}
+    assert "ends early" in caplog.text
+    with pytest.raises(DataError, match="ends early"):
+        track_file(Footage.of(path, on_error="stop"), predictor, Tracker(SETTINGS), tmp_path / "stopped")
+    kept = read_mot_results(tmp_path / "stopped" / "clip.txt")
+    assert kept.frames.tolist() == report.results.frames.tolist()
+
+
 def test_inputs_that_do_not_fit(tmp_path: Path, predictor: Predictor, write_video: WriteVideo) -> None:
-    with pytest.raises(FileNotFoundError, match=r"no.mp4 does not exist"):
-        Footage.of(tmp_path / "no.mp4")
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match=r"empty holds no images and no seqinfo.ini"):
-        Footage.of(tmp_path / "empty")
     footage = Footage.of(write_video(tmp_path / "clip.mp4"))
     with pytest.raises(ValueError, match="would overwrite the input"):
         track_file(footage, predictor, Tracker(), tmp_path)
-    (tmp_path / "frames").mkdir()
-    (tmp_path / "frames" / "0.jpg").write_bytes(cv2.imencode(".jpg", scene(3, 3))[1].tobytes())
-    frames = Footage.of(tmp_path / "frames", fps=5)
-    assert (frames.names, frames.fps, frames.count) == (["0.jpg"], 5, 1)

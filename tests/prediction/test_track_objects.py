@@ -10,7 +10,7 @@ from torch import nn
 from pe_dense.data import DataError, read_object_ids, write_indexed_png
 from pe_dense.modeling.backbone import LayerFeatures
 from pe_dense.modeling.tracking import LabelPropagation, VideoObjectTracker
-from pe_dense.prediction import VideoReader, track_video
+from pe_dense.prediction import VideoReader, VideoWriter, draw_masks, track_video
 
 from .conftest import scene, write_image
 
@@ -87,6 +87,40 @@ def test_video_file(tracker: VideoObjectTracker, write_video, tmp_path: Path) ->
     assert read_object_ids(done.masks / "00002.png").any()
 
 
+def test_frames_stay_as_long_as_in_the_video(tracker: VideoObjectTracker, tmp_path: Path) -> None:
+    times = [0, 0.1, 0.15, 0.6, 1.0]
+    with VideoWriter(tmp_path / "clip.mp4", 25) as video:
+        for number, time in enumerate(times):
+            video.write(scene(4 + 2 * number, 6), time)
+    write_indexed_png(tmp_path / "mask.png", square(4, 1))
+    for every in (1, 2):
+        done = track_video(tracker, video.path, tmp_path / "mask.png", tmp_path / "out", every=every)
+        assert done.video is not None
+        with VideoReader(done.video) as drawn:
+            np.testing.assert_allclose([frame.time for frame in drawn.frames()], times[::every], atol=1e-3)
+
+
+def test_natural_order_and_pictures(tracker: VideoObjectTracker, tmp_path: Path) -> None:
+    for number in (8, 9, 10):
+        write_image(tmp_path / "clip" / f"f{number}.png", 2 * number)
+    write_indexed_png(tmp_path / "mask.png", square(16, 1))
+    done = track_video(tracker, tmp_path / "clip", tmp_path / "mask.png", tmp_path / "out", draw_as="frames")
+    assert (read_object_ids(done.masks / "f10.png") != square(20, 1)).mean() < 0.01
+    assert done.video == tmp_path / "out" / "clip_frames"
+    assert {file.name for file in done.video.iterdir()} == {"f8.jpg", "f9.jpg", "f10.jpg"}
+
+
+def test_the_label_stands_at_the_largest_part() -> None:
+    frame = np.full((240, 320, 3), 90, np.uint8)
+    labels = np.zeros((240, 320), np.uint8)
+    labels[180:220, 220:280] = 5
+    whole = draw_masks(frame, labels)
+    labels[20:23, 20:23] = 5  # a crumb far away
+    drawn = draw_masks(frame, labels)
+    changed = np.argwhere((drawn != whole).any(axis=2))
+    assert changed.max() < 40 * drawn.shape[0] / 240
+
+
 def test_bad_input(tracker: VideoObjectTracker, frames: Path, tmp_path: Path) -> None:
     write_indexed_png(tmp_path / "small.png", np.ones((4, 5), np.uint8))
     write_indexed_png(tmp_path / "none.png", square(4, 0))
@@ -107,6 +141,8 @@ def test_bad_input(tracker: VideoObjectTracker, frames: Path, tmp_path: Path) ->
             track_video(tracker, video, tmp_path / masks, out)
     with pytest.raises(ValueError, match="would overwrite an input"):
         track_video(tracker, frames, tmp_path / "m" / "first.png", tmp_path)
+    with pytest.raises(ValueError, match="fps must be above 0"):
+        track_video(tracker, frames, tmp_path / "m" / "first.png", out, fps=0)
     (frames / "00003.png").write_bytes(b"bad")
     with pytest.raises(DataError, match=r"00003.png cannot be decoded"):
         track_video(tracker, frames, tmp_path / "m" / "first.png", out)

@@ -1,8 +1,8 @@
-"""Counts in messages."""
+"""Counts and lists in messages."""
 
 import pytest
 
-from pe_dense.structures.wording import counted
+from pe_dense.structures.wording import counted, few
 
 
 @pytest.mark.parametrize(
@@ -20,3 +20,12 @@ from pe_dense.structures.wording import counted
 )
 def test_counted(number, what, text):
     assert counted(number, what) == text
+
+
+def test_few():
+    assert [few([]), few(["a"]), few(["a", "b", "c"], 3), few(list("abcde"), 3)] == [
+        "",
+        "a",
+        "a, b, c",
+        "a, b, c and 2 more",
+    ]

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -91,6 +92,28 @@ def test_evaluate_results(
     results.write_text("[]")
     assert run_tool("evaluate_results", *arguments, "--output", tmp_path / "file" / "x.json") == 2
     assert "file" in capsys.readouterr().err
+
+
+def test_evaluate_vos(tmp_path: Path, run_tool: RunTool, capsys: pytest.CaptureFixture[str]) -> None:
+    root = write_scenes(tmp_path / "scenes", train=1, val=1, size=64, videos=2).davis
+    results, output = tmp_path / "results", tmp_path / "new" / "scores"
+    shutil.copytree(root / "Annotations" / "480p", results)
+    arguments = ["--root", root, "--results", results, "--workers", 1]
+    assert run_tool("evaluate_vos", *arguments, "--per-object", "--output", output) == 0
+    printed = capsys.readouterr().out
+    assert "scene_001_1 " in printed
+    assert json.loads((output / "vos.json").read_text())["metrics"]["vos/J&F"] == 100
+    assert {file.name for file in output.iterdir()} == {"vos.json", "global_results.csv", "per-sequence_results.csv"}
+    assert run_tool("evaluate_vos", *arguments, "--split", "all", "--sequences", "scene_000") == 0
+    assert "scene" not in capsys.readouterr().out
+    for more, message in (
+        (["--split", "test-dev"], "test-dev.txt does not exist"),
+        (["--sequences", "dog"], "has no sequence dog (1 of 1 missing; there is scene_000, scene_001)"),
+        (["--resolution", "1080p"], "there is 480p"),
+        (["--results", tmp_path / "nowhere"], "nowhere does not exist"),
+    ):
+        assert run_tool("evaluate_vos", *arguments, *more) == 2
+        assert message in one_line_of_error(capsys)
 
 
 def test_analyze_model(run_tool: RunTool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,9 +1,20 @@
+import dataclasses
+import json
+import re
+import runpy
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from pe_dense.data.mot import read_mot_results
+from pe_dense.modeling.tracking.association import OCSORT, BoTSORT, ByteTrack
+from pe_dense.structures import encode_rle
+
+from .conftest import ROOT
 
 RunTool = Callable[..., int]
 
@@ -26,10 +37,34 @@ def test_detections_of_a_sequence(
     assert results.ids.max() == 12
 
 
+def test_masks_and_pictures(tmp_path: Path, run_tool: RunTool, capsys: pytest.CaptureFixture[str]) -> None:
+    """From masks in a COCO json to drawn pictures."""
+    images, annotations = [], []
+    for number in range(3):
+        mask = np.zeros((48, 64), np.uint8)
+        mask[10:30, 5 + 2 * number : 25 + 2 * number] = 1
+        (tmp_path / "clip").mkdir(exist_ok=True)
+        cv2.imwrite(str(tmp_path / "clip" / f"f{number + 8}.png"), mask * 200)
+        images.append({"id": number, "file_name": f"clip/f{number + 8}.png"})
+        box = [5 + 2 * number, 10, 20, 20]
+        annotations.append({"image_id": number, "category_id": 1, "bbox": box, "score": 0.9})
+        annotations[-1]["segmentation"] = encode_rle(mask)
+    content = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "cat"}]}
+    (tmp_path / "found.json").write_text(json.dumps(content))
+    options = ["--detections", tmp_path / "found.json", "--output", tmp_path / "out", "--set", "overlap=mask"]
+    assert run_tool("track", tmp_path / "clip", *options, "--draw-as", "frames") == 0
+    written = capsys.readouterr().out.splitlines()
+    assert read_mot_results(written[0]).ids.tolist() == [1, 1, 1]
+    assert "cat" in Path(written[1]).read_text()
+    assert sorted(f.name for f in Path(written[2]).iterdir()) == ["f10.jpg", "f8.jpg", "f9.jpg"]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (["--set", "hgih=1"], "'hgih=1': ByteTrack has the settings high"),
+        (["--set", "overlap=mask"], "frame 0 of MOT17-02-FRCNN: the detections have no masks to compare"),
+        (["--fps", "0"], "fps must be above 0"),
         (["--camera-motion", "none.txt"], "camera motion none.txt does not exist"),
         (["--score-range", "1", "0"], "range of scores must be ascending"),
     ],
@@ -47,3 +82,26 @@ def test_one_line_of_error(
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ")
     assert message in line
+
+
+def test_commands_of_the_page() -> None:
+    """docs/tracking.md names options and settings that there are, and its Python runs."""
+    tool = runpy.run_path(str(ROOT / "tools" / "track.py"))
+    blocks = re.findall(r"^```(bash|python)\n(.*?)^```$", (ROOT / "docs" / "tracking.md").read_text(), re.M | re.S)
+    count = 0
+    for kind, code in blocks:
+        if kind == "python":
+            exec(code, {})
+        for line in code.replace("\\\n", " ").splitlines() if kind == "bash" else ():
+            if "tools/track.py" in line:
+                args = tool["make_parser"]().parse_args(shlex.split(line)[2:])
+                tool["make_settings"](args.tracker, args.set)
+                count += 1
+    assert count >= 5
+    page = (ROOT / "docs" / "tracking.md").read_text()
+    for change in re.findall(r"`--set ([^`]+)`", page):
+        if "key=" not in change:
+            tool["make_settings"]("botsort", change.split())
+    for settings in (ByteTrack(), BoTSORT(), OCSORT()):
+        for field in dataclasses.fields(settings):
+            assert f"`{field.name}" in page, field.name

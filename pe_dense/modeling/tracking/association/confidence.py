@@ -7,7 +7,7 @@ import numpy as np
 from pe_dense.modeling.tracking.association.assignment import assign
 from pe_dense.modeling.tracking.association.detections import FrameDetections
 from pe_dense.modeling.tracking.association.kalman import AreaFilter, AspectFilter, BoxFilter, SizeFilter, warp_boxes
-from pe_dense.modeling.tracking.association.overlap import box_iou
+from pe_dense.modeling.tracking.association.overlap import iou
 from pe_dense.modeling.tracking.association.settings import BoTSORT, ByteTrack
 from pe_dense.modeling.tracking.association.states import TrackStates
 
@@ -115,7 +115,8 @@ class ConfidenceAssociation:
     def _costs(self, tracks: TrackStates, found: FrameDetections) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """N x M costs of the first match, of the second, and of appearance alone if there is any."""
         looks: np.ndarray | None = None
-        overlap = box_iou(self._filter.boxes(tracks.mean), found.boxes)
+        boxes = self._filter.boxes(tracks.mean)
+        overlap = iou(boxes, tracks.shapes, found.boxes, found.shapes, self.settings.overlap)
         plain = 1 - overlap
         fused = 1 - overlap * found.scores if self.settings.fuse_score else plain.copy()
         if found.embeddings is not None and isinstance(self.settings, BoTSORT):
@@ -150,8 +151,9 @@ class ConfidenceAssociation:
         seen, lost = np.flatnonzero(tracks.tracked), np.flatnonzero(~tracks.tracked)
         if not len(seen) or not len(lost):
             return tracks
-        boxes = self._filter.boxes(tracks.mean)
-        same = box_iou(boxes[seen], boxes[lost]) > self.settings.duplicate_iou
+        boxes, shapes = self._filter.boxes(tracks.mean), tracks.shapes
+        overlap = iou(boxes[seen], shapes[seen], boxes[lost], shapes[lost], self.settings.overlap)
+        same = overlap > self.settings.duplicate_iou
         if self._class_aware:
             same &= tracks.classes[seen][:, None] == tracks.classes[lost]
         s, o = np.nonzero(same)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import Tensor
 
+from pe_dense.modeling.tracking.association.mask_overlap import no_shapes, shapes_of
 from pe_dense.structures import Instances
 
 _COLUMNS = "x1, y1, x2, y2, score (default 1), class (default 0)"
@@ -22,20 +24,26 @@ class FrameDetections:
         classes: M int64.
         rows: M int64, which of the objects given each one is.
         embeddings: M x E float64 of length 1 (0 if there is nothing to tell from), or None.
+        shapes: M x SIDE x SIDE float32, their masks, see :func:`shapes_of`; M x 0 x 0 if they are not looked at.
     """
 
     boxes: np.ndarray
     scores: np.ndarray
     classes: np.ndarray
     rows: np.ndarray
-    embeddings: np.ndarray | None = None
+    embeddings: np.ndarray | None
+    shapes: np.ndarray
 
     def __len__(self) -> int:
         return len(self.boxes)
 
     @classmethod
     def of(
-        cls, objects: Instances | np.ndarray, embeddings: Tensor | np.ndarray | None = None, least_score: float = 0.0
+        cls,
+        objects: Instances | np.ndarray,
+        embeddings: Tensor | np.ndarray | None = None,
+        least_score: float = 0.0,
+        use_masks: bool = False,
     ) -> FrameDetections:
         """From objects as a detector or a file gives them.
 
@@ -47,17 +55,20 @@ class FrameDetections:
                 which the last or the last two may be missing, and may have no rows in any shape.
             embeddings: a row per object.
             least_score: see above.
+            use_masks: whether ``shapes`` are wanted.
 
         Raises:
             ValueError: for another shape; a number that is not finite; a corner x2, y2 left of or above x1, y1; a score
-                outside [0, 1]. It names the row.
+                outside [0, 1]. It names the row. Or if there are no masks that are wanted.
         """
         boxes, scores, classes = _columns_of(objects)
         _check(boxes, scores)
         vectors = _checked_embeddings(embeddings, len(boxes))
         used = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1]) & (scores > least_score)
         rows = np.flatnonzero(used)
-        return cls(boxes[rows], scores[rows], classes[rows], rows, None if vectors is None else vectors[rows])
+        shapes = _shapes_of(objects, rows) if use_masks else no_shapes(len(rows))
+        looks = None if vectors is None else vectors[rows]
+        return cls(boxes[rows], scores[rows], classes[rows], rows, looks, shapes)
 
 
 def _columns_of(objects: Instances | np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -78,6 +89,14 @@ def _columns_of(objects: Instances | np.ndarray) -> tuple[np.ndarray, np.ndarray
     if not np.isfinite(table[:, 5]).all():
         raise ValueError(f"detection {_first(~np.isfinite(table[:, 5]))}: its class is not a number")
     return table[:, :4], scores, table[:, 5].astype(np.int64)
+
+
+def _shapes_of(objects: Instances | np.ndarray, rows: np.ndarray) -> np.ndarray:
+    if not isinstance(objects, Instances):
+        if not len(rows):
+            return shapes_of(Instances.empty((0, 0)))
+        raise ValueError('an array of detections has no masks to compare: give Instances, or set overlap="box"')
+    return shapes_of(objects[torch.from_numpy(rows).to(objects.boxes.device)])
 
 
 def _check(boxes: np.ndarray, scores: np.ndarray) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from pe_dense.modeling.tracking.association.assignment import assign
 from pe_dense.modeling.tracking.association.detections import FrameDetections
 from pe_dense.modeling.tracking.association.kalman import AreaFilter, warp_boxes
-from pe_dense.modeling.tracking.association.overlap import box_iou
+from pe_dense.modeling.tracking.association.overlap import iou
 from pe_dense.modeling.tracking.association.settings import OCSORT
 from pe_dense.modeling.tracking.association.states import TrackStates
 
@@ -93,14 +93,14 @@ class ObservationAssociation:
         assert isinstance(tracks, ObservedStates)
         tracks = tracks.without_older(frame - self.settings.max_age - 1)
         self._predict(tracks, elapsed if len(tracks) else 0, warp)
-        overlap = box_iou(self._filter.boxes(tracks.mean), found.boxes)
+        overlap = self._overlap(tracks, self._filter.boxes(tracks.mean), found)
         confident = found.scores > self.settings.high
         left, free = np.ones(len(tracks), dtype=bool), confident.copy()
         pairs = [self._match(tracks, found, overlap, left, free, self._agreement(tracks, found))]
         if self.settings.byte:
             pairs.append(self._match(tracks, found, overlap, left, ~confident))
         if left.any() and free.any():
-            pairs.append(self._match(tracks, found, box_iou(tracks.observed, found.boxes), left, free))
+            pairs.append(self._match(tracks, found, self._overlap(tracks, tracks.observed, found), left, free))
         who, what = (np.concatenate(side) for side in zip(*pairs))
         self._freeze(tracks, left, frame)
         self._update(tracks, found, who, what, frame)
@@ -145,6 +145,10 @@ class ObservationAssociation:
         cosine = np.einsum("nmi,ni->nm", away, tracks.direction) / length
         angle = np.arccos(np.clip(cosine, -1, 1, out=cosine))
         return self.settings.inertia * (np.pi / 2 - angle) / np.pi * found.scores
+
+    def _overlap(self, tracks: ObservedStates, boxes: np.ndarray, found: FrameDetections) -> np.ndarray:
+        """N x M IoU with tracks that are in these boxes."""
+        return iou(boxes, tracks.shapes, found.boxes, found.shapes, self.settings.overlap)
 
     def _match(
         self,

@@ -1,8 +1,18 @@
-"""Intersection over union of many boxes."""
+"""Intersection over union of many objects."""
 
 from __future__ import annotations
 
 import numpy as np
+
+from pe_dense.modeling.tracking.association.mask_overlap import mask_iou
+from pe_dense.modeling.tracking.association.settings import Overlap
+
+
+def iou(
+    first: np.ndarray, first_shapes: np.ndarray, second: np.ndarray, second_shapes: np.ndarray, kind: Overlap
+) -> np.ndarray:
+    """IoU of N and M objects, of their boxes (:func:`box_iou`) or of their masks (:func:`mask_iou`): N x M."""
+    return box_iou(first, second) if kind == "box" else mask_iou(first, first_shapes, second, second_shapes)
 
 
 def box_iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, get_args
 
 FilterName = Literal["xyah", "xywh", "xysr"]
+Overlap = Literal["box", "mask"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +28,8 @@ class ByteTrack:
         duplicate_iou: of a tracked and a lost track that overlap more, the younger is dropped.
         kalman: numbers that the Kalman filter follows: "xyah" (centre, aspect, height), "xywh" or "xysr" (area, ratio).
         show_unconfirmed: report a track from its first detection on, not from its second.
+        overlap: what IoU is taken of: "box", or "mask": the track's last mask, moved along with its predicted box, and
+            the detection's (not in the paper); the detections must then be instances with masks.
     """
 
     high: float = 0.6
@@ -40,6 +43,7 @@ class ByteTrack:
     duplicate_iou: float = 0.85
     kalman: FilterName = "xyah"
     show_unconfirmed: bool = False
+    overlap: Overlap = "box"
 
     def __post_init__(self) -> None:
         _check_shares(self, "high", "low", "new", "duplicate_iou")
@@ -47,10 +51,8 @@ class ByteTrack:
             raise ValueError(
                 f"{type(self).__name__}: low {self.low:g}, high {self.high:g} and new {self.new:g} must be ascending"
             )
-        if self.kalman not in get_args(FilterName):
-            raise ValueError(
-                f"{type(self).__name__}.kalman is {self.kalman!r}: choose {', '.join(get_args(FilterName))}"
-            )
+        _check_choice(self, "kalman", FilterName)
+        _check_choice(self, "overlap", Overlap)
         if self.buffer < 0:
             raise ValueError(f"{type(self).__name__}.buffer must not be negative, it is {self.buffer}")
 
@@ -102,6 +104,7 @@ class OCSORT:
         delta_t: frames over which the direction is measured.
         inertia: weight of the direction.
         byte: a second match, as in ByteTrack.
+        overlap: see :class:`ByteTrack`.
     """
 
     high: float = 0.6
@@ -112,8 +115,10 @@ class OCSORT:
     delta_t: int = 3
     inertia: float = 0.2
     byte: bool = False
+    overlap: Overlap = "box"
 
     def __post_init__(self) -> None:
+        _check_choice(self, "overlap", Overlap)
         _check_shares(self, "high", "low", "iou")
         if self.low > self.high:
             raise ValueError(f"OCSORT: low {self.low:g} must not be above high {self.high:g}")
@@ -143,6 +148,12 @@ def changed(settings: Settings, changes: Sequence[str]) -> Settings:
         except (ValueError, KeyError):
             raise ValueError(f"{change!r}: {text!r} is not of type {kinds[key].__name__}") from None
     return replace(settings, **values)
+
+
+def _check_choice(settings: ByteTrack | OCSORT, name: str, choices: Any) -> None:
+    value = getattr(settings, name)
+    if value not in get_args(choices):
+        raise ValueError(f"{type(settings).__name__}.{name} is {value!r}: choose {', '.join(get_args(choices))}")
 
 
 def _check_shares(settings: ByteTrack | OCSORT, *names: str) -> None:

@@ -30,6 +30,7 @@ class TrackStates:
         tracked: bool, seen in the last frame; the others are lost.
         row: int64, the object of this frame that it is, -1 if none.
         embeddings: N x E float64, mean appearance; zeros as long as there is none.
+        shapes: N x SIDE x SIDE float32, mask of the last detection; N x 0 x 0 if masks are not looked at.
     """
 
     mean: np.ndarray
@@ -45,6 +46,7 @@ class TrackStates:
     tracked: np.ndarray
     row: np.ndarray
     embeddings: np.ndarray
+    shapes: np.ndarray
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -68,6 +70,7 @@ class TrackStates:
             tracked=np.ones(count, dtype=bool),
             row=found.rows[index],
             embeddings=np.zeros((count, 0)) if found.embeddings is None else found.embeddings[index],
+            shapes=found.shapes[index],
         )
 
     def __getitem__(self: Self, index: np.ndarray) -> Self:
@@ -98,6 +101,7 @@ class TrackStates:
         self.scores[index] = found.scores[detection]
         self.observed[index] = found.boxes[detection]
         self.row[index] = found.rows[detection]
+        self.shapes[index] = found.shapes[detection]
         self.last[index] = frame
         self.hits[index] += 1
         self.confirmed[index] = self.tracked[index] = True

@@ -87,6 +87,7 @@ class Tracker:
         self.settings = ByteTrack() if settings is None else settings
         if not 0 < frame_rate < np.inf:
             raise ValueError(f"frame_rate must be positive, it is {frame_rate}")
+        self._uses_masks = self.settings.overlap == "mask"
         self._association: Association = (
             ObservationAssociation(self.settings, class_aware)
             if isinstance(self.settings, OCSORT)
@@ -96,7 +97,7 @@ class Tracker:
 
     def reset(self) -> None:
         """Forget everything: the next frame is the first of a new video, and ids begin at 1 again."""
-        nothing = FrameDetections.of(np.zeros((0, 6)))
+        nothing = FrameDetections.of(np.zeros((0, 6)), use_masks=self._uses_masks)
         self._tracks = self._association.begin(nothing, np.zeros(0, dtype=np.int64), 0)
         self._frame: int | None = None
         self._frames = 0
@@ -141,7 +142,8 @@ class Tracker:
 
         Args:
             objects: what a detector found, with low scores too if the settings use them: instances, or an array with
-                the columns x1, y1, x2, y2 and, not necessarily, score and class. Those without area are left out.
+                the columns x1, y1, x2, y2 and, not necessarily, score and class. Those without area are left out. With
+                ``overlap="mask"`` in the settings they must be instances with masks.
             frame: number of the frame; the next one if not given. Numbers may have gaps: nothing is known of the frames
                 between, so tracks move on through them and grow older, but do not count as missed there. A frame
                 without objects is not a gap; it must be given, without objects.
@@ -153,10 +155,11 @@ class Tracker:
             boxes, and all else (masks, classes, scores) as in the detections; arrays as :class:`TrackedBoxes`.
 
         Raises:
-            ValueError: for detections that are not finite or of negative size (see :meth:`FrameDetections.of`), a frame
-                that is not later than the last one, or a warp or embeddings that do not fit.
+            ValueError: for detections that are not finite, of negative size or without the masks that are needed (see
+                :meth:`FrameDetections.of`), a frame that is not later than the last one, or a warp or embeddings that
+                do not fit.
         """
-        found = FrameDetections.of(objects, embeddings, self._association.least_score)
+        found = FrameDetections.of(objects, embeddings, self._association.least_score, self._uses_masks)
         number, elapsed = self._next(frame)
         self._check_embeddings(found)
         motion = None if warp is None else checked_warp(warp)
