@@ -1,5 +1,6 @@
 """Fixtures shared by all tests."""
 
+import logging
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,12 @@ REFERENCE = Path(__file__).resolve().parents[2] / "shared"
 def _few_threads():
     """Each xdist worker gets one thread: more would only fight over the cores."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _log_level():
+    """A training in the process before shows more of the log than is shown by default."""
+    logging.getLogger("pe_dense").setLevel(logging.NOTSET)
 
 
 @pytest.fixture(scope="session")
