@@ -35,6 +35,7 @@ from pe_dense.data.transforms import (
     Transform,
     transform_image,
 )
+from pe_dense.data.video_frames import VideoFrames, build_clip_loader
 from pe_dense.data.video_results import VideoResults
 from pe_dense.data.video_sequences import VideoFolder, VideoSequence, VideoSequences
 from pe_dense.data.video_sets import DAVIS2016, DAVIS2017, YouTubeVOS
@@ -78,10 +79,12 @@ __all__ = [
     "TrainLoader",
     "Transform",
     "VideoFolder",
+    "VideoFrames",
     "VideoResults",
     "VideoSequence",
     "VideoSequences",
     "YouTubeVOS",
+    "build_clip_loader",
     "build_mixed_train_loader",
     "build_test_loader",
     "build_train_loader",

@@ -89,6 +89,21 @@ class VideoSequence:
         path = self._file(self.annotations, frame, "mask")
         return read_foreground_png(path) if self.foreground else read_indexed_png(path)
 
+    def read_given(self, frame: str) -> np.ndarray | None:
+        """The masks that a tracker is given in a frame: those of the objects that begin in it.
+
+        Returns:
+            H x W uint8, other objects and void being 0; ``None`` if no object begins.
+
+        Raises:
+            FileNotFoundError, DataError: if the masks cannot be read.
+        """
+        new = [number for number, first in self.objects.items() if first == frame]
+        if not new:
+            return None
+        labels = self.read_labels(frame)
+        return np.where(np.isin(labels, new), labels, 0).astype(np.uint8)
+
     def _last_object(self, annotated: Sequence[str]) -> int:
         if not annotated:
             return 0
