@@ -131,9 +131,24 @@ def track_sequence(
     """
     partial = folder.with_name(f".{folder.name}{_PARTIAL}")
     shutil.rmtree(partial, ignore_errors=True)
-    wanted = set(sequence.wanted)
     if not sequence.objects:
         logger.warning("%s: no object in its masks, all results are empty", sequence.name)
+    try:
+        _write_masks(tracker, sequence, partial, precision, progress)
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _write_masks(
+    tracker: VideoObjectTracker,
+    sequence: VideoSequence,
+    folder: Path,
+    precision: str,
+    progress: ProgressReport | None,
+) -> None:
+    wanted = set(sequence.wanted)
     tracker.reset()
     for frame in sequence.frames:
         image, given = sequence.read_image(frame), sequence.read_given(frame)
@@ -143,11 +158,9 @@ def track_sequence(
         except (TypeError, ValueError) as error:
             raise DataError(f"sequence {sequence.name}, frame {frame}: {error}") from error
         if frame in wanted:
-            write_indexed_png(partial / f"{frame}.png", labels)
+            write_indexed_png(folder / f"{frame}.png", labels)
         if progress is not None:
             progress.advance()
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
 
 
 class _Results:
@@ -162,7 +175,9 @@ class _Results:
         note = self.folder / NOTE
         there = sorted(f.name for f in self.masks.glob("[!.]*")) if self.masks.is_dir() else []
         if there and not note.is_file():
-            raise RunDirectoryError(f"{self.masks} holds files of another program ({few(there)}); choose another --output")
+            raise RunDirectoryError(
+                f"{self.masks} holds files of another program ({few(there)}); choose another --output"
+            )
         if there and not (resume or overwrite):
             raise RunDirectoryError(
                 f"{self.masks} holds the results of {counted(len(there), 'sequence')}: continue with --resume, replace "
@@ -310,7 +325,8 @@ def _track_one(sequence: VideoSequence, folder: Path) -> str | None:
 
 
 def _score(videos: VideoSequences, results: _Results, workers: int) -> list[ObjectScores]:
-    annotated = [s.name for s in videos if scored_frames(s, videos.scores_last_frame)]
+    # masks of first frames alone, as YouTube-VOS publishes them, need not show the objects that were there before
+    annotated = [s.name for s in videos if scored_frames(s, videos.scores_last_frame).keys() - set(s.objects.values())]
     if not annotated:
         logger.info("%s: only the given masks are annotated, nothing to score", videos.source)
         return []

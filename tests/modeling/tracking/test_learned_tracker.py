@@ -35,7 +35,12 @@ def sample(clip: int, left: int, size: tuple[int, int] = (34, 41), seed: int = 0
     ids[8:20, left : left + 12] = 5
     image[:, ids == 5] += 100
     ids[-6:] = 255
-    return {"image": torch.from_numpy(image), "object_ids": torch.from_numpy(ids), "clip": clip, "file_name": f"{clip}.{left}"}
+    return {
+        "image": torch.from_numpy(image),
+        "object_ids": torch.from_numpy(ids),
+        "clip": clip,
+        "file_name": f"{clip}.{left}",
+    }
 
 
 def test_loss_of_clips_of_different_sizes(tracker: LearnedTracker) -> None:

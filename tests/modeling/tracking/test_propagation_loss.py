@@ -23,7 +23,11 @@ def case(seed: int = 0, grid: tuple[int, int] = (7, 9)) -> list[torch.Tensor]:
 
 
 def plain(
-    target: torch.Tensor, source: torch.Tensor, truth: torch.Tensor, labels: torch.Tensor, settings: LabelPropagation,
+    target: torch.Tensor,
+    source: torch.Tensor,
+    truth: torch.Tensor,
+    labels: torch.Tensor,
+    settings: LabelPropagation,
     temperature: float,
 ) -> dict[int, float]:
     """Mean over the tokens of each label of -log(share of the copied labels that are right)."""
