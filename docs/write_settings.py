@@ -37,14 +37,15 @@ SECTIONS: dict[str, Sequence[Target]] = {
     "lr_schedule": [
         engine.MultiStepSchedule, engine.CosineSchedule, engine.PolySchedule, engine.OneCycleSchedule,
     ],
-    "dataloader.train": [data.build_train_loader, data.build_mixed_train_loader],
+    "dataloader.train": [data.build_train_loader, data.build_mixed_train_loader, data.build_clip_loader],
     "dataloader.train.sources.*": [data.DataSource],
     "dataloader.test": [data.build_test_loader],
     "dataloader.*.dataset": [
         data.CocoDataset, data.DepthList, data.NYUDepth, data.NYUDepthMat, data.KITTIDepth, data.SemSegFolder,
         data.ADE20K, data.VOC2012, data.Cityscapes, data.CamVid, data.training_share, data.ClassFolder,
-        data.JointDataset, data.MixedDataset,
+        data.JointDataset, data.MixedDataset, data.VideoFrames,
     ],
+    "dataloader.*.dataset.videos": [data.DAVIS2016, data.DAVIS2017, data.YouTubeVOS, data.VideoFolder],
     "dataloader.*.transforms": [
         data.RandomFlip, data.LargeScaleJitter, data.ResizeShortestEdge, data.RandomCrop, data.ColorJitter,
         data.Crop, data.FixedSizeCrop, data.RandomScale, data.RandomRotation, data.GammaJitter,
@@ -52,18 +53,20 @@ SECTIONS: dict[str, Sequence[Target]] = {
     ],
     "evaluator": [
         evaluation.CocoEvaluator, evaluation.DepthEvaluator, evaluation.SemSegEvaluator,
-        evaluation.ClassificationEvaluator, evaluation.LayerEvaluator,
+        evaluation.ClassificationEvaluator, evaluation.LayerEvaluator, evaluation.VideoObjectEvaluator,
     ],
     "model": [
         detection.build_mask_rcnn, detection.build_cascade_mask_rcnn, depth.build_linear_depth, depth.build_dpt_depth,
         segmentation.build_linear_segmenter, segmentation.build_pyramid_segmenter,
         classification.build_linear_classifier, backbone.LayerProbe, multitask.MultiTaskModel,
-        tracking.VideoObjectTracker,
+        tracking.VideoObjectTracker, tracking.LearnedTracker,
     ],
     "model.propagation": [tracking.LabelPropagation],
+    "model.loss": [tracking.PropagationLoss],
     "model.inference": [segmentation.SegInference],
     "model.cache": [backbone.FeatureCache],
-    "model.backbone": [backbone.FeaturePyramid, backbone.EncoderFeatures],
+    "model.backbone": [backbone.FeaturePyramid, backbone.EncoderFeatures, tracking.ProjectedFeatures],
+    "model.backbone.projection": [tracking.TokenProjection],
     "model.backbone.backbone": [backbone.pe_spatial_b16_512, backbone.PerceptionEncoder, backbone.EncoderShape],
     "knn": [classification.KnnClassifier],
 }  # fmt: skip

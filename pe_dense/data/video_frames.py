@@ -41,8 +41,8 @@ class VideoFrames:
         blind = [sequence.name for sequence in videos if not sequence.images]
         if blind:
             raise DataError(
-                f"{videos.source}: {counted(len(blind), 'sequence')} without images, only masks: {few(blind)}; complete "
-                "the data, or give the folder of the images"
+                f"{videos.source}: {counted(len(blind), 'sequence')} without images, only masks: {few(blind)}; "
+                "complete the data, or give the folder of the images"
             )
         self.clip_bounds = np.cumsum([0, *(len(sequence.frames) for sequence in videos)], dtype=np.int64)
 

@@ -204,7 +204,7 @@ class _Results:
         changed = changed_keys(saved, present)
         if changed:
             raise RunDirectoryError(
-                f"{self.masks} was tracked in another way, which differs in {describe_changes(changed, saved, present)}: "
+                f"{self.masks} was tracked otherwise, which differs in {describe_changes(changed, saved, present)}: "
                 "choose another --output, or replace the results with --overwrite"
             )
 
@@ -230,8 +230,8 @@ def _check_data(videos: VideoSequences) -> None:
     blind = [sequence.name for sequence in videos if not sequence.images]
     if blind:
         raise DataError(
-            f"{videos.source}: {counted(len(blind), 'sequence')} without images, only masks: {few(blind)}; complete the "
-            "data, or give the folder of the images"
+            f"{videos.source}: {counted(len(blind), 'sequence')} without images, only masks: {few(blind)}; complete "
+            "the data, or give the folder of the images"
         )
     missing = [f"{s.name}/{frame}" for s in videos for frame in sorted((s.asked or frozenset()) - s.images.keys())]
     if missing:

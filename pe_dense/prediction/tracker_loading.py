@@ -74,8 +74,8 @@ class TrackerSource:
         if encoder_from is not None:
             cfg = _with_encoder_of(cfg, encoder_from)
         cfg = OmegaConf.create({"model": OmegaConf.to_container(cfg, resolve=True)["model"]})  # type: ignore[index,call-overload]
-        paths = (None if path is None else Path(path) for path in (checkpoint, encoder_from))
-        return cls(to_yaml(cfg), *paths, seed=seed)
+        weights, encoder = (None if path is None else Path(path) for path in (checkpoint, encoder_from))
+        return cls(to_yaml(cfg), weights, encoder, seed)
 
     def model_config(self) -> dict[str, Any]:
         """The config of the model as plain data."""

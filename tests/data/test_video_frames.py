@@ -136,5 +136,5 @@ def test_bad_input(tmp_path: Path) -> None:
         next(build_clip_loader(frames, [], 16, 4, num_workers=0).iterate(0))
     write_set(tmp_path, {"a": 2}, size=(30, 40))
     loader = build_clip_loader(VideoFrames(folder(tmp_path)), [], 16, 4, num_workers=0)
-    with pytest.raises(DataError, match="has another size than frame . of its video"):
+    with pytest.raises(DataError, match=r"has another size than frame . of its video"):
         next(loader.iterate(0))

@@ -84,7 +84,7 @@ def test_a_folder_is_tracked_scored_and_resumed(
 
     with pytest.raises(RunDirectoryError, match=r"results of 2 sequences: continue with --resume, replace them with"):
         track_set(source(), folder(tmp_path), out, "cpu")
-    with pytest.raises(RunDirectoryError, match=r"another way.*propagation\.topk: not set -> 3"):
+    with pytest.raises(RunDirectoryError, match=r"otherwise.*propagation\.topk: not set -> 3"):
         track_set(source(topk=3), folder(tmp_path), out, "cpu", resume=True)
 
     (out / "masks/b/00002.png").unlink()  # an incomplete sequence is tracked again, a complete one is left alone

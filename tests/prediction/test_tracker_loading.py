@@ -20,7 +20,7 @@ from pe_dense.prediction import TrackerSource
 from pe_dense.prediction.tracker_loading import weights_digest
 
 CPU = torch.device("cpu")
-TOWER = dict(embed_dim=24, depth=2, num_heads=2, mlp_dim=48, patch_size=4, grid_size=8)
+TOWER = {"embed_dim": 24, "depth": 2, "num_heads": 2, "mlp_dim": 48, "patch_size": 4, "grid_size": 8}
 
 
 def learned(**tower: int) -> dict[str, object]:

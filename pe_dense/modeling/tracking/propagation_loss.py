@@ -57,13 +57,12 @@ class PropagationLoss:
             N numbers.
         """
         grid = (int(target.shape[0]), int(target.shape[1]))
-        parts = [
-            self._of_tile(target[tile], source[reach], truth[tile], labels[reach], (tile, reach), propagation)
-            for tile, reach in tiles(grid, propagation)
-        ]
-        losses, wanted = (torch.cat(part) for part in zip(*parts))
-        _, group, sizes = torch.unique(wanted, return_inverse=True, return_counts=True)
-        return losses.new_zeros(len(sizes)).index_add(0, group, losses) / sizes
+        return torch.cat(
+            [
+                self._of_tile(target[tile], source[reach], truth[tile], labels[reach], (tile, reach), propagation)
+                for tile, reach in tiles(grid, propagation)
+            ]
+        )
 
     def _of_tile(
         self,
@@ -73,7 +72,7 @@ class PropagationLoss:
         labels: Tensor,
         place: tuple[Tile, Tile],
         propagation: LabelPropagation,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> Tensor:
         given, wanted = labels.flatten(), truth.flatten()
         ignored = (given == VOID)[None].expand(len(wanted), -1)
         if propagation.radius:
@@ -82,4 +81,4 @@ class PropagationLoss:
         counts = (wanted != VOID) & ~wrong.all(1)
         logits = (target.flatten(0, 1)[counts] @ source.flatten(0, 1).T) / self.temperature
         every = logits.masked_fill(ignored[counts], -math.inf).logsumexp(1)
-        return every - logits.masked_fill(wrong[counts], -math.inf).logsumexp(1), wanted[counts]
+        return every - logits.masked_fill(wrong[counts], -math.inf).logsumexp(1)

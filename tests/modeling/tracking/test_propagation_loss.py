@@ -29,9 +29,9 @@ def plain(
     labels: torch.Tensor,
     settings: LabelPropagation,
     temperature: float,
-) -> dict[int, float]:
-    """Mean over the tokens of each label of -log(share of the copied labels that are right)."""
-    found: dict[int, list[float]] = {}
+) -> list[float]:
+    """-log(share of the copied labels that are right) of each token that counts, row by row."""
+    found = []
     height, width = truth.shape
     for y in range(height):
         for x in range(width):
@@ -47,8 +47,8 @@ def plain(
                     every += weight
                     right += weight * bool(labels[v, u] == truth[y, x])
             if truth[y, x] != VOID and right:
-                found.setdefault(int(truth[y, x]), []).append(-math.log(right / every))
-    return {label: sum(values) / len(values) for label, values in found.items()}
+                found.append(-math.log(right / every))
+    return found
 
 
 @pytest.mark.parametrize(
@@ -60,14 +60,15 @@ def test_against_a_plain_loop(changes: dict[str, object], temperature: float) ->
     inputs = case()
     losses = PropagationLoss(temperature)(*inputs, settings)
     expected = plain(*inputs, settings, temperature)
-    assert sorted(expected) == [0, 1, 2]
-    torch.testing.assert_close(losses, torch.tensor([expected[k] for k in sorted(expected)]), rtol=1e-4, atol=1e-5)
+    assert 20 < len(expected) < 63  # some tokens are void, or alone
+    expected_sorted = torch.tensor(expected).sort().values  # the loss goes tile by tile
+    torch.testing.assert_close(losses.sort().values, expected_sorted, rtol=1e-4, atol=1e-5)
 
 
 def test_the_tile_does_not_matter() -> None:
     values = [PropagationLoss()(*case(1), LabelPropagation(radius=3, tile=tile)) for tile in (1, 4, 100)]
     for other in values[1:]:
-        torch.testing.assert_close(values[0], other)
+        torch.testing.assert_close(values[0].sort().values, other.sort().values)
 
 
 def test_nothing_to_learn_from() -> None:
