@@ -65,7 +65,10 @@ SECTIONS: dict[str, Sequence[Target]] = {
     "model.loss": [tracking.PropagationLoss],
     "model.inference": [segmentation.SegInference],
     "model.cache": [backbone.FeatureCache],
-    "model.backbone": [backbone.FeaturePyramid, backbone.EncoderFeatures, tracking.ProjectedFeatures],
+    "model.backbone": [
+        backbone.FeaturePyramid, backbone.EncoderFeatures, tracking.ProjectedFeatures,
+        tracking.ColorFeatures,
+    ],
     "model.backbone.projection": [tracking.TokenProjection],
     "model.backbone.backbone": [backbone.pe_spatial_b16_512, backbone.PerceptionEncoder, backbone.EncoderShape],
     "knn": [classification.KnnClassifier],

@@ -35,11 +35,16 @@ def test_recipe(path):
     assert not any(p.requires_grad for p in tracker.parameters())
 
 
-def test_recipe_runs():
-    small = ["depth=1", "weights=null"]
-    changes = [f"model.backbone.backbone.{change}" for change in small]
-    changes += ["model.propagation.short_side=64", "model.backbone.layers=[0]"]
-    tracker = instantiate(load_config(ROOT / "propagation_pe_spatial_t16.py", changes).model)
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("propagation_pe_spatial_t16.py", ["backbone.depth=1", "backbone.weights=null", "layers=[0]"]),
+        ("colors.py", ["patch_size=8"]),
+    ],
+)
+def test_recipe_runs(name, changes):
+    changes = [f"model.backbone.{change}" for change in changes]
+    tracker = instantiate(load_config(ROOT / name, ["model.propagation.short_side=64", *changes]).model)
     frame = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
     masks = np.zeros((50, 70), np.uint8)
     masks[10:40, 10:40] = 4

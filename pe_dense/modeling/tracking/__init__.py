@@ -1,5 +1,6 @@
 """Identity over time: objects that are detected in each frame, and masks that are passed on from frame to frame."""
 
+from pe_dense.modeling.tracking.color_features import ColorFeatures
 from pe_dense.modeling.tracking.follow import follow
 from pe_dense.modeling.tracking.frame_input import Frame, Masks
 from pe_dense.modeling.tracking.label_propagation import LabelPropagation, normalized_tokens, propagate
@@ -9,6 +10,7 @@ from pe_dense.modeling.tracking.projection import ProjectedFeatures, TokenProjec
 from pe_dense.modeling.tracking.propagation_loss import PropagationLoss
 
 __all__ = [
+    "ColorFeatures",
     "Frame",
     "LabelPropagation",
     "LearnedTracker",
