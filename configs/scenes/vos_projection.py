@@ -48,7 +48,7 @@ model = L(LearnedTracker)(
 optimizer = L(AdamW)(lr=1e-3, weight_decay=0.05)
 lr_schedule = L(CosineSchedule)(warmup_steps=20)
 train = L(TrainSettings)(
-    output_dir="output/scenes_vos_projection", epochs=2, seed=0, clip_norm=3.0, eval_period=0, checkpoint_period=1,
+    output_dir="output/scenes_vos_projection", epochs=1, seed=0, clip_norm=3.0, eval_period=0, checkpoint_period=1,
     best_metric="vos/J&F", init_from="output/demo",
     init_skip=["backbone.projection.", "backbone.p4.", "backbone.p5.", "proposal_generator.", "roi_heads."],
 )  # fmt: skip

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from pe_dense.modeling.backbone.dense_model import Sample, sample_name
 from pe_dense.modeling.tracking.follow import follow
-from pe_dense.modeling.tracking.frame_input import resize_nearest
 from pe_dense.modeling.tracking.label_propagation import LabelPropagation, normalized_tokens
 from pe_dense.modeling.tracking.object_tracker import VideoObjectTracker
 from pe_dense.modeling.tracking.propagation_loss import PropagationLoss
@@ -85,18 +84,19 @@ class LearnedTracker(VideoObjectTracker):
 
     def _clip_losses(self, clip: Sequence[Sample], tokens: Sequence[Tensor]) -> Tensor:
         """Losses of the tokens of all frames but the first."""
-        grid = (int(tokens[0].shape[0]), int(tokens[0].shape[1]))
-        size = (grid[0] * self._stride, grid[1] * self._stride)
-        labels = [
-            resize_nearest(sample["object_ids"][: size[0], : size[1]], grid).to(self.device, torch.int64)
-            for sample in clip
-        ]
+        labels = [self._token_labels(sample["object_ids"]) for sample in clip]
         return torch.cat(
             [
                 self.loss(target, tokens[0], truth, labels[0], self.propagation)
                 for target, truth in zip(tokens[1:], labels[1:])
             ]
         )
+
+    def _token_labels(self, ids: Tensor) -> Tensor:
+        """h x w int64: the pixel at the centre of each whole patch, as given masks are brought to the grid too."""
+        height, width = (side // self._stride * self._stride for side in ids.shape)
+        step = slice(self._stride // 2, None, self._stride)
+        return ids[:height, :width][step, step].to(self.device, torch.int64)
 
     def _clip_tokens(self, samples: Sequence[Sample]) -> Iterator[Tensor]:
         """Normalised tokens h x w x C of each frame, of the whole patches in it."""
