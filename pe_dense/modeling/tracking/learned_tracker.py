@@ -78,19 +78,17 @@ class LearnedTracker(VideoObjectTracker):
             self._check(clip)
         tokens = self._clip_tokens(samples)
         with torch.autocast(self.device.type, enabled=False):
-            losses = [self._clip_losses(clip, [next(tokens) for _ in clip]) for clip in clips]
-            every = torch.cat(losses)
-            return {"loss_propagation": every.sum() / max(1, len(every))}
+            parts = [part for clip in clips for part in self._clip_losses(clip, [next(tokens) for _ in clip])]
+            losses, counts = (torch.cat(part) for part in zip(*parts))
+            return {"loss_propagation": losses.sum() / counts.sum().clamp(min=1)}
 
-    def _clip_losses(self, clip: Sequence[Sample], tokens: Sequence[Tensor]) -> Tensor:
-        """Losses of the tokens of all frames but the first."""
+    def _clip_losses(self, clip: Sequence[Sample], tokens: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
+        """Of all frames but the first, see :class:`PropagationLoss`."""
         labels = [self._token_labels(sample["object_ids"]) for sample in clip]
-        return torch.cat(
-            [
-                self.loss(target, tokens[0], truth, labels[0], self.propagation)
-                for target, truth in zip(tokens[1:], labels[1:])
-            ]
-        )
+        return [
+            self.loss(target, tokens[0], truth, labels[0], self.propagation)
+            for target, truth in zip(tokens[1:], labels[1:])
+        ]
 
     def _token_labels(self, ids: Tensor) -> Tensor:
         """h x w int64: the pixel at the centre of each whole patch, as given masks are brought to the grid too."""

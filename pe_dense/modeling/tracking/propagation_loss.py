@@ -40,8 +40,8 @@ class PropagationLoss:
 
     def __call__(
         self, target: Tensor, source: Tensor, truth: Tensor, labels: Tensor, propagation: LabelPropagation
-    ) -> Tensor:
-        """Losses of the tokens that count.
+    ) -> tuple[Tensor, Tensor]:
+        """Losses of the tokens of the target, and which of them count.
 
         A token does not count if its true label is :data:`VOID`, or has no token of the source in its neighbourhood:
         an object that appears, or comes from farther away, cannot be copied. Void tokens are not copied from.
@@ -54,15 +54,15 @@ class PropagationLoss:
             propagation: ``radius``, ``neighborhood`` and ``tile``.
 
         Returns:
-            N numbers.
+            Losses of the h w tokens, tile by tile, 0 where they do not count; bool alike.
         """
         grid = (int(target.shape[0]), int(target.shape[1]))
-        return torch.cat(
-            [
-                self._of_tile(target[tile], source[reach], truth[tile], labels[reach], (tile, reach), propagation)
-                for tile, reach in tiles(grid, propagation)
-            ]
-        )
+        parts = [
+            self._of_tile(target[tile], source[reach], truth[tile], labels[reach], (tile, reach), propagation)
+            for tile, reach in tiles(grid, propagation)
+        ]
+        losses, counts = (torch.cat(part) for part in zip(*parts))
+        return losses, counts
 
     def _of_tile(
         self,
@@ -72,13 +72,15 @@ class PropagationLoss:
         labels: Tensor,
         place: tuple[Tile, Tile],
         propagation: LabelPropagation,
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor]:
         given, wanted = labels.flatten(), truth.flatten()
         ignored = (given == VOID)[None].expand(len(wanted), -1)
         if propagation.radius:
             ignored = ignored | outside(*place, propagation, target.device)
         wrong = ignored | (given[None] != wanted[:, None])
         counts = (wanted != VOID) & ~wrong.all(1)
-        logits = (target.flatten(0, 1)[counts] @ source.flatten(0, 1).T) / self.temperature
-        every = logits.masked_fill(ignored[counts], -math.inf).logsumexp(1)
-        return every - logits.masked_fill(wrong[counts], -math.inf).logsumexp(1)
+        logits = (target.flatten(0, 1) @ source.flatten(0, 1).T) / self.temperature
+        # rows that do not count keep all sources: without any, the gradient of their 0 would be NaN
+        every = logits.masked_fill(ignored & counts[:, None], -math.inf).logsumexp(1)
+        right = logits.masked_fill(wrong & counts[:, None], -math.inf).logsumexp(1)
+        return (every - right) * counts, counts
