@@ -7,10 +7,6 @@ import argparse
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from pe_dense.data import VideoSequences
 
 FORMATS = ("davis2017", "davis2016", "youtube-vos", "folder")
 EXAMPLES = """examples:
@@ -53,25 +49,14 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def dataset(args: argparse.Namespace) -> VideoSequences:
-    """The ground truth."""
-    from pe_dense import data
-
-    if args.format == "youtube-vos":
-        return data.YouTubeVOS(args.root, args.sequences, args.train_meta)
-    if args.format == "folder":
-        return data.VideoFolder(args.root, sequences=args.sequences)
-    davis = data.DAVIS2016 if args.format == "davis2016" else data.DAVIS2017
-    found = davis(args.root, None if args.split == "all" else args.split, args.resolution)
-    return found.select(args.sequences) if args.sequences else found
-
-
 def evaluate(args: argparse.Namespace) -> int:
     """Score and print."""
     from pe_dense import evaluation
+    from pe_dense.data import open_video_set
     from pe_dense.prediction.progress import ProgressReport
 
-    truth = dataset(args)
+    split = None if args.split == "all" else args.split
+    truth = open_video_set(args.format, args.root, split, args.resolution, args.sequences, args.train_meta)
     with ProgressReport() as report:
         report.start("scoring", "sequence", len(truth))
         scores = evaluation.evaluate_vos_results(truth, args.results, args.workers, report.advance)

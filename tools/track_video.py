@@ -12,6 +12,7 @@ CONFIG = Path(__file__).resolve().parents[1] / "configs" / "davis" / "propagatio
 EXAMPLES = """examples:
   python tools/track_video.py clip.mp4 first_mask.png --output tracked
   python tools/track_video.py DAVIS/JPEGImages/480p/bike DAVIS/Annotations/480p/bike/00000.png --output results
+  python tools/track_video.py clip.mp4 first_mask.png --output tracked --checkpoint output/davis_projection
   python tools/track_video.py frames masks --output tracked --config-file configs/davis/propagation_pe_spatial_l14.py \\
       model.backbone.layers=[17] model.propagation.min_score=0.3
 
@@ -32,9 +33,13 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="changes to the config")
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="folder to write into")
     parser.add_argument(
-        "--config-file", type=Path, default=CONFIG, metavar="F",
+        "--config-file", type=Path, metavar="F",
         help="with the tracker and its encoder (default: DINO's protocol on PE-Spatial B)",
     )  # fmt: skip
+    parser.add_argument("--checkpoint", type=Path, metavar="C", help="of a trained tracker, or its run folder")
+    parser.add_argument(
+        "--encoder-from", type=Path, metavar="C", help="checkpoint or run folder of any model, whose encoder to take"
+    )
     parser.add_argument("--device", default="auto", metavar="D", help='"auto" (default), "cpu", "cuda" or "cuda:N"')
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="of the encoder (default: fp32)")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="take every N-th frame (default: 1)")
@@ -50,14 +55,14 @@ def make_parser() -> argparse.ArgumentParser:
 def track(args: argparse.Namespace) -> int:
     """Follow the objects."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C, with the video finished
-    from pe_dense.config import instantiate, load_config
     from pe_dense.engine import setup_logging
     from pe_dense.engine.settings import pick_device
-    from pe_dense.prediction import track_video
+    from pe_dense.prediction import TrackerSource, track_video
 
     setup_logging()
-    device = pick_device(args.device)
-    tracker = instantiate(load_config(args.config_file, args.overrides).model).to(device)
+    config = args.config_file if args.config_file is not None or args.checkpoint is not None else CONFIG
+    source = TrackerSource.find(config, args.overrides, args.checkpoint, args.encoder_from)
+    tracker = source.build(pick_device(args.device))
     tracked = track_video(
         tracker,
         args.video,

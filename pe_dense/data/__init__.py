@@ -35,15 +35,17 @@ from pe_dense.data.transforms import (
     Transform,
     transform_image,
 )
+from pe_dense.data.video_frames import VideoFrames, build_clip_loader
 from pe_dense.data.video_results import VideoResults
 from pe_dense.data.video_sequences import VideoFolder, VideoSequence, VideoSequences
-from pe_dense.data.video_sets import DAVIS2016, DAVIS2017, YouTubeVOS
+from pe_dense.data.video_sets import DAVIS2016, DAVIS2017, SET_KINDS, YouTubeVOS, open_video_set
 
 __all__ = [
     "ADE20K",
     "DAVIS2016",
     "DAVIS2017",
     "DAVIS_PALETTE",
+    "SET_KINDS",
     "VOC2012",
     "CamVid",
     "CenterCrop",
@@ -78,10 +80,12 @@ __all__ = [
     "TrainLoader",
     "Transform",
     "VideoFolder",
+    "VideoFrames",
     "VideoResults",
     "VideoSequence",
     "VideoSequences",
     "YouTubeVOS",
+    "build_clip_loader",
     "build_mixed_train_loader",
     "build_test_loader",
     "build_train_loader",
@@ -90,6 +94,7 @@ __all__ = [
     "count_folder_classes",
     "count_sem_seg_classes",
     "has_masks",
+    "open_video_set",
     "read_image",
     "read_indexed_png",
     "read_object_ids",

@@ -40,6 +40,7 @@ class VideoSequence:
         later_objects: objects may appear after the first annotated frame; else those of that frame are all.
         listed: object -> its first frame, where a list says so.
         seen: object -> whether its category is one of the training set's, where that is known.
+        asked: frames whose masks are asked for, where a list says so; else those of all frames are.
     """
 
     name: str
@@ -50,6 +51,14 @@ class VideoSequence:
     later_objects: bool = False
     listed: Mapping[int, str] | None = None
     seen: Mapping[int, bool] = field(default_factory=dict)
+    asked: frozenset[str] | None = None
+
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """Frames whose masks results must hold, in order of time: those asked for and, to be scored, the annotated."""
+        if self.asked is None:
+            return self.frames
+        return tuple(frame for frame in self.frames if frame in self.asked or frame in self.annotations)
 
     @cached_property
     def objects(self) -> dict[int, str]:
@@ -88,6 +97,21 @@ class VideoSequence:
         """
         path = self._file(self.annotations, frame, "mask")
         return read_foreground_png(path) if self.foreground else read_indexed_png(path)
+
+    def read_given(self, frame: str) -> np.ndarray | None:
+        """The masks that a tracker is given in a frame: those of the objects that begin in it.
+
+        Returns:
+            H x W uint8, other objects and void being 0; ``None`` if no object begins.
+
+        Raises:
+            FileNotFoundError, DataError: if the masks cannot be read.
+        """
+        new = [number for number, first in self.objects.items() if first == frame]
+        if not new:
+            return None
+        labels = self.read_labels(frame)
+        return np.where(np.isin(labels, new), labels, 0).astype(np.uint8)
 
     def _last_object(self, annotated: Sequence[str]) -> int:
         if not annotated:

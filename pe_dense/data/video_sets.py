@@ -10,7 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from pe_dense.data.errors import DataError
-from pe_dense.data.video_sequences import VideoSequence, VideoSequences, find_sequences, read_list
+from pe_dense.data.image_folder import IMAGE_SUFFIXES
+from pe_dense.data.video_sequences import (
+    VideoFolder,
+    VideoSequence,
+    VideoSequences,
+    find_sequences,
+    frame_files,
+    read_list,
+)
 from pe_dense.structures.wording import counted, few
 
 
@@ -89,6 +97,9 @@ class YouTubeVOS(VideoSequences):
         root: with ``Annotations/<video>/*.png``, and perhaps ``JPEGImages`` alike and ``meta.json``; e.g. ``valid``.
         sequences: names, or a file that lists them; ``None`` for all.
         train_meta: the training set's ``meta.json``.
+        images: another folder of images, with more frames than masks are asked for, e.g.
+            ``valid_all_frames/JPEGImages``. Asked for are then the frames that ``meta.json`` lists, or without it those
+            of ``JPEGImages``.
 
     Raises:
         FileNotFoundError: if a folder or file does not exist.
@@ -101,16 +112,59 @@ class YouTubeVOS(VideoSequences):
         root: str | os.PathLike[str],
         sequences: str | os.PathLike[str] | Sequence[str] | None = None,
         train_meta: str | os.PathLike[str] | None = None,
+        images: str | os.PathLike[str] | None = None,
     ) -> None:
         folder = Path(root).expanduser()
-        masks, images, meta = folder / "Annotations", folder / "JPEGImages", folder / "meta.json"
+        masks, own, meta = folder / "Annotations", folder / "JPEGImages", folder / "meta.json"
         names = read_list(sequences) if isinstance(sequences, (str, os.PathLike)) else sequences
-        found = find_sequences(masks, images if images.is_dir() else None, names, later_objects=True)
+        found = find_sequences(masks, images or (own if own.is_dir() else None), names, later_objects=True)
+        if images is not None and own.is_dir():
+            found = [replace(s, asked=frozenset(frame_files(own / s.name, IMAGE_SUFFIXES))) for s in found]
         if meta.is_file():
             found = _with_meta(found, _read_meta(meta), meta, train_meta)
         elif train_meta is not None:
             raise FileNotFoundError(f"{meta} does not exist, so no category is known; leave out train_meta")
         super().__init__(found, folder, scores_last_frame=True)
+
+
+SET_KINDS = ("davis2017", "davis2016", "youtube-vos", "folder")
+"""Kinds of data sets that :func:`open_video_set` knows."""
+
+
+def open_video_set(
+    kind: str,
+    root: str | os.PathLike[str],
+    split: str | None = "val",
+    resolution: str = "480p",
+    sequences: Sequence[str] | None = None,
+    train_meta: str | os.PathLike[str] | None = None,
+    images: str | os.PathLike[str] | None = None,
+) -> VideoSequences:
+    """A data set by the name of its kind.
+
+    Args:
+        kind: one of :data:`SET_KINDS`; "folder" is a :class:`VideoFolder`.
+        root: of the data set; of a "folder" its annotations.
+        split: of DAVIS; ``None`` for all sequences.
+        resolution: of DAVIS.
+        sequences: only these.
+        train_meta: of YouTube-VOS.
+        images: of YouTube-VOS and of a "folder".
+
+    Raises:
+        ValueError: for another kind, or images for a set that has its own.
+        FileNotFoundError, DataError: see the classes.
+    """
+    if kind not in SET_KINDS:
+        raise ValueError(f'kind of data set "{kind}" is none of {", ".join(SET_KINDS)}')
+    if kind == "youtube-vos":
+        return YouTubeVOS(root, sequences, train_meta, images)
+    if kind == "folder":
+        return VideoFolder(root, images, sequences)
+    if images is not None:
+        raise ValueError(f"images {images} are given, but DAVIS has its images below {root}: leave them out")
+    found = (DAVIS2016 if kind == "davis2016" else DAVIS2017)(root, split, resolution)
+    return found.select(sequences) if sequences else found
 
 
 def _read_meta(path: Path) -> dict[str, dict[int, dict[str, Any]]]:
@@ -147,7 +201,8 @@ def _with_meta(
         wrong += [f"{sequence.name}, object {number}" for number, frame in first.items() if frame is None]
         seen = {} if trained is None else {number: row.get("category") in trained for number, row in objects.items()}
         listed = {number: frame for number, frame in first.items() if frame is not None}
-        told.append(replace(sequence, listed=listed, seen=seen))
+        asked = frozenset(str(frame) for row in objects.values() for frame in row.get("frames") or ())
+        told.append(replace(sequence, listed=listed, seen=seen, asked=asked))
     if wrong:
         raise DataError(
             f"{path}: no mask of the first frame of {counted(len(wrong), 'object')}: {few(wrong)}; complete the masks, "

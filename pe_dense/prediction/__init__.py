@@ -7,7 +7,9 @@ from pe_dense.prediction.files import Camera, predict_files
 from pe_dense.prediction.loading import load_predictor
 from pe_dense.prediction.predictor import ImageLike, Predictor
 from pe_dense.prediction.report import PredictionReport
-from pe_dense.prediction.track_objects import TrackedVideo, draw_masks, follow, track_video
+from pe_dense.prediction.track_objects import TrackedVideo, draw_masks, track_video
+from pe_dense.prediction.track_sets import TrackedSet, track_sequence, track_set
+from pe_dense.prediction.tracker_loading import TrackerSource
 from pe_dense.prediction.video_io import VideoFrame, VideoReader, VideoWriter
 
 __all__ = [
@@ -18,14 +20,17 @@ __all__ = [
     "PredictionReport",
     "Predictor",
     "ResultsWriter",
+    "TrackedSet",
     "TrackedVideo",
+    "TrackerSource",
     "VideoFrame",
     "VideoReader",
     "VideoWriter",
     "draw_masks",
-    "follow",
     "load_predictor",
     "predict_files",
+    "track_sequence",
+    "track_set",
     "track_video",
     "visualize_features",
 ]

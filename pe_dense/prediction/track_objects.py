@@ -15,7 +15,7 @@ import torch
 from pe_dense.data import DataError, read_object_ids, write_indexed_png
 from pe_dense.data.image_io import decode_image
 from pe_dense.engine.trainer import autocast
-from pe_dense.modeling.tracking import VideoObjectTracker
+from pe_dense.modeling.tracking import VideoObjectTracker, follow
 from pe_dense.prediction.frame_writers import DrawAs, open_writer
 from pe_dense.prediction.progress import ProgressReport
 from pe_dense.prediction.video_io import VideoReader
@@ -98,23 +98,6 @@ def track_video(
     if not tracker.object_ids:
         raise DataError(f"masks {masks} hold no object for any frame of {video}: all {done} masks written are empty")
     return TrackedVideo(folder, writer.path if writer is not None else None, done, tracker.object_ids)
-
-
-def follow(tracker: VideoObjectTracker, frame: np.ndarray, masks: np.ndarray | None) -> np.ndarray:
-    """Labels of the next frame. Of its masks, the objects that the tracker does not know yet are taken.
-
-    Args:
-        tracker: after ``reset()``, or in the middle of a video.
-        frame: H x W x 3 uint8 RGB.
-        masks: H x W ids, 0 is background; None: there are none for this frame.
-    """
-    if masks is not None:
-        masks = np.where(np.isin(masks, tracker.object_ids), 0, masks)
-    new = masks if masks is not None and masks.any() else None
-    if not tracker.object_ids:
-        return np.zeros(frame.shape[:2], np.uint8) if new is None else tracker.init(frame, new)
-    labels = tracker.step(frame)
-    return labels if new is None else tracker.add(new)
 
 
 def draw_masks(frame: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from pe_dense.data import DAVIS2016, DAVIS2017, DataError, YouTubeVOS
+from pe_dense.data import DAVIS2016, DAVIS2017, DataError, YouTubeVOS, open_video_set
 from pe_dense.data.scenes import write_scenes
 
 from .test_video_sequences import mask, write_images, write_masks
@@ -108,6 +108,29 @@ def test_youtube_vos_meta(youtube):
     assert [(s.objects, s.seen) for s in data] == [({1: "00000", 4: "00005"}, {}), ({2: "00020"}, {})]
     write_meta(youtube / "train.json", x={"1": ("dog", [])})
     assert [s.seen for s in YouTubeVOS(youtube, train_meta=youtube / "train.json")] == [{1: True, 4: False}, {2: True}]
+
+
+def test_frames_that_are_asked_for(youtube):
+    """Those of ``meta.json``, and the annotated ones; more images change nothing about it."""
+    assert YouTubeVOS(youtube)[0].wanted == YouTubeVOS(youtube)[0].frames
+    with_more = YouTubeVOS(youtube, images=youtube / "JPEGImages")
+    assert with_more[0].asked == frozenset(with_more[0].frames)
+    frames = ["00000", "00005", "00011"]
+    write_meta(youtube / "meta.json", v1={"1": ("dog", frames), "4": ("yak", ["00005"])}, v2={"2": ("dog", ["00020"])})
+    first = YouTubeVOS(youtube)[0]
+    assert first.asked == frozenset(frames)
+    assert set(first.wanted) == set(frames) | first.annotations.keys()
+
+
+def test_sets_by_the_name_of_their_kind(youtube):
+    assert isinstance(open_video_set("youtube-vos", youtube), YouTubeVOS)
+    assert len(open_video_set("youtube-vos", youtube, sequences=["v2"])) == 1
+    own = open_video_set("folder", youtube / "Annotations", images=youtube / "JPEGImages", sequences=["v1"])
+    assert own[0].images
+    with pytest.raises(ValueError, match='"coco" is none of davis2017, davis2016, youtube-vos, folder'):
+        open_video_set("coco", youtube)
+    with pytest.raises(ValueError, match=r"DAVIS has its images below .*: leave them out"):
+        open_video_set("davis2016", youtube, images=youtube / "JPEGImages")
 
 
 def test_youtube_vos_faults(youtube):

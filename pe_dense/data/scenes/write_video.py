@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from functools import cache
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
+from pe_dense.data.indexed_png import write_indexed_png
 from pe_dense.data.scenes.compose import Scene
 from pe_dense.data.scenes.files import write_jpeg
 from pe_dense.data.scenes.video import FRAME_RATE, FRAMES, random_video
@@ -29,7 +28,7 @@ def write_video(rng: np.random.Generator, size: int, name: str, davis: Path, mot
     for index, scene in enumerate(random_video(rng, size)):
         write_jpeg(frames / f"{index:05d}.jpg", scene.picture.image)
         write_jpeg(pictures / f"{index + 1:06d}.jpg", scene.picture.image)
-        _save_indexed(masks / f"{index:05d}.png", identities(scene))
+        write_indexed_png(masks / f"{index:05d}.png", identities(scene))
         rows += _mot_rows(scene, index + 1)
     truth.write_text("".join(f"{row}\n" for row in rows))
     (mot / name / "seqinfo.ini").write_text(
@@ -63,20 +62,3 @@ def _mot_rows(scene: Scene, frame: int) -> list[str]:
             visible = min(1.0, seen / shape.pixels)
             rows.append(f"{frame},{shape.thing.group + 1},{box},1,{shape.thing.label + 1},{visible:.4f}")
     return rows
-
-
-@cache
-def davis_palette() -> list[int]:
-    """The VOC and DAVIS palette: 256 x RGB, bit-reversed counting, so that neighbouring values differ in colour."""
-    colors = []
-    for index in range(256):
-        for channel in range(3):
-            bits = [(index >> (3 * place + channel)) & 1 for place in range(3)]
-            colors.append(sum(bit << (7 - place) for place, bit in enumerate(bits)))
-    return colors
-
-
-def _save_indexed(path: Path, labels: np.ndarray) -> None:
-    image = Image.fromarray(labels, mode="P")
-    image.putpalette(davis_palette())
-    image.save(path)

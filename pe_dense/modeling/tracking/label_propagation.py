@@ -18,6 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 Neighborhood = Literal["square", "circle"]
+Tile = tuple[slice, slice]
+"""Rows and columns of a grid."""
 
 
 @dataclass(frozen=True)
@@ -144,9 +146,8 @@ def propagate(
     side = settings.tile + 2 * settings.radius
     cells = height * width if not settings.radius else min(height, side) * min(width, side)
     buffer = target.new_empty(cells * target.shape[2])
-    for rows in _parts(height, settings.tile):
-        for columns in _parts(width, settings.tile):
-            result[rows, columns] = _propagate_tile(target, sources, labels, (rows, columns), settings, buffer)
+    for tile, reach in tiles((height, width), settings):
+        result[tile] = _propagate_tile(target, sources, labels, tile, reach, settings, buffer)
     return result / result.sum(-1, keepdim=True) if settings.renormalize else result
 
 
@@ -154,11 +155,11 @@ def _propagate_tile(
     target: Tensor,
     sources: Sequence[Tensor],
     labels: Sequence[Tensor],
-    tile: tuple[slice, slice],
+    tile: Tile,
+    reach: Tile,
     settings: LabelPropagation,
     buffer: Tensor,
 ) -> Tensor:
-    reach = tuple(_reach(part, settings.radius, side) for part, side in zip(tile, target.shape))
     given = torch.stack([soft[reach] for soft in labels])
     queries, shape = target[tile].flatten(0, 1), sources[0][reach].shape
     tokens = buffer[: math.prod(shape)].view(shape)
@@ -166,7 +167,7 @@ def _propagate_tile(
     for frame, source in enumerate(sources):
         torch.mm(queries, tokens.copy_(source[reach]).flatten(0, 1).T, out=by_frame[:, frame])
     if settings.radius:
-        by_frame.masked_fill_(_far(tile, reach, settings, target.device)[:, None], -torch.inf)
+        by_frame.masked_fill_(outside(tile, reach, settings, target.device)[:, None], -torch.inf)
     soft = _soft_labels(by_frame.flatten(1), given.flatten(0, 2), settings)
     return soft.unflatten(0, target[tile].shape[:2])
 
@@ -191,6 +192,16 @@ def _soft_labels(cosines: Tensor, given: Tensor, settings: LabelPropagation) -> 
     return (weights[:, None] @ given[best.indices[:, :topk]])[:, 0]
 
 
+def tiles(grid: tuple[int, int], settings: LabelPropagation) -> Iterator[tuple[Tile, Tile]]:
+    """Squares of ``settings.tile`` tokens that cover a grid of (h, w), each with what its neighbourhoods touch."""
+    for rows in _parts(grid[0], settings.tile):
+        for columns in _parts(grid[1], settings.tile):
+            yield (
+                (rows, columns),
+                (_reach(rows, settings.radius, grid[0]), _reach(columns, settings.radius, grid[1])),
+            )
+
+
 def _parts(length: int, most: int) -> Iterator[slice]:
     """Slices of nearly equal length, at most ``most``, that cover a side."""
     count = -(-length // most)
@@ -205,9 +216,7 @@ def _reach(part: slice, radius: int, length: int) -> slice:
     return slice(max(0, part.start - radius), min(length, part.stop + radius))
 
 
-def _far(
-    tile: tuple[slice, slice], reach: tuple[slice, ...], settings: LabelPropagation, device: torch.device
-) -> Tensor:
+def outside(tile: Tile, reach: Tile, settings: LabelPropagation, device: torch.device) -> Tensor:
     """(targets of a tile) x (sources in its reach) bool: which source lies outside a target's neighbourhood."""
     down = _distances(tile[0], reach[0], device)[:, None, :, None]
     across = _distances(tile[1], reach[1], device)[None, :, None, :]

@@ -1,0 +1,142 @@
+"""A tracker of video objects from a config, a checkpoint, or both."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from pe_dense.config import apply_overrides, from_yaml, instantiate, load_config, to_yaml
+from pe_dense.engine.checkpoint import CheckpointError, load_checkpoint, load_weights
+from pe_dense.engine.rng import seed_all
+from pe_dense.engine.run import config_of_checkpoint, without_pretrained
+from pe_dense.modeling.tracking import VideoObjectTracker
+
+logger = logging.getLogger(__name__)
+
+_ENCODER = "backbone.backbone."  # of the names of a model's weights
+
+
+@dataclass(frozen=True)
+class TrackerSource:
+    """Where a tracker comes from; travels to other processes, which build the same one.
+
+    Attributes:
+        config: YAML text of the config, of which only ``model`` counts.
+        checkpoint: with the weights of all of it, or None.
+        encoder_from: a checkpoint of another model, whose encoder is taken, or None.
+        seed: of weights that are in neither.
+    """
+
+    config: str
+    checkpoint: Path | None = None
+    encoder_from: Path | None = None
+    seed: int = 0
+
+    @classmethod
+    def find(
+        cls,
+        config_file: str | Path | None = None,
+        overrides: Sequence[str] = (),
+        checkpoint: str | Path | None = None,
+        encoder_from: str | Path | None = None,
+        seed: int = 0,
+    ) -> TrackerSource:
+        """Read the config.
+
+        Args:
+            config_file: with ``model``; may be left out if there is a checkpoint, which holds its own.
+            overrides: changes to the config.
+            checkpoint: a checkpoint, or the folder of a run that trained the tracker.
+            encoder_from: a checkpoint, or the folder of a run, of any model: its encoder, with its weights and
+                normalisation of pixels, replaces that of the config.
+            seed: of weights that nothing gives.
+
+        Raises:
+            FileNotFoundError: if a file does not exist.
+            ValueError: if there is neither config nor checkpoint, or both checkpoint and ``encoder_from``, or a file is
+                unusable.
+        """
+        if checkpoint is not None and encoder_from is not None:
+            raise ValueError("a checkpoint holds its encoder: give either a checkpoint or encoder_from")
+        if config_file is not None:
+            cfg = load_config(config_file, overrides)
+        elif checkpoint is not None:
+            cfg = apply_overrides(config_of_checkpoint(load_checkpoint(checkpoint)), overrides)
+        else:
+            raise ValueError("give a config file, a checkpoint, or both")
+        if encoder_from is not None:
+            cfg = _with_encoder_of(cfg, encoder_from)
+        cfg = OmegaConf.create({"model": OmegaConf.to_container(cfg, resolve=True)["model"]})  # type: ignore[index,call-overload]
+        weights, encoder = (None if path is None else Path(path) for path in (checkpoint, encoder_from))
+        return cls(to_yaml(cfg), weights, encoder, seed)
+
+    def model_config(self) -> dict[str, Any]:
+        """The config of the model as plain data."""
+        plain: dict[str, Any] = OmegaConf.to_container(from_yaml(self.config, "tracker").model)  # type: ignore[assignment]
+        return plain
+
+    def build(self, device: torch.device) -> VideoObjectTracker:
+        """The tracker, with its weights.
+
+        Raises:
+            FileNotFoundError: if a checkpoint does not exist.
+            ValueError: if the config's model is no tracker, or the weights do not fit it.
+        """
+        cfg = from_yaml(self.config, "tracker")
+        seed_all(self.seed)
+        model = instantiate(cfg.model if self.checkpoint is None else without_pretrained(cfg).model)
+        if not isinstance(model, VideoObjectTracker):
+            raise ValueError(
+                f"the config's model is a {type(model).__name__} and does not follow objects: use a recipe of "
+                "configs/davis, or a run of one of configs/*/*projection*.py"
+            )
+        if self.checkpoint is not None:
+            saved = load_checkpoint(self.checkpoint)
+            load_weights(model, saved)
+            logger.info("tracking with %s (step %d)", saved.path, saved.step)
+        if self.encoder_from is not None:
+            _load_encoder(model, self.encoder_from)
+        return model.to(device).eval()
+
+
+def weights_digest(tracker: VideoObjectTracker) -> str:
+    """Stands for all weights of a tracker."""
+    digest = hashlib.sha256()
+    for name, value in tracker.state_dict().items():
+        digest.update(name.encode())
+        digest.update(value.float().cpu().contiguous().numpy().data)
+    return digest.hexdigest()[:16]
+
+
+def _with_encoder_of(cfg: DictConfig, run: str | Path) -> DictConfig:
+    saved = load_checkpoint(run)
+    source = without_pretrained(config_of_checkpoint(saved)).model
+    encoder: Any = OmegaConf.select(source, "backbone.backbone") or source.get("encoder")
+    if encoder is None or not any(name.startswith(_ENCODER) for name in saved.weights):
+        raise ValueError(f"checkpoint {saved.path}: its model has no encoder to track with")
+    if OmegaConf.select(cfg, "model.backbone.backbone") is None:
+        raise ValueError("the config's model has no encoder (model.backbone.backbone) that another could replace")
+    cfg.model.backbone.backbone = OmegaConf.to_container(encoder, resolve=True)
+    task = source if source.get("tasks") is None else next(iter(source.tasks.values()))  # all tasks normalise alike
+    for key in ("pixel_mean", "pixel_std"):
+        if task.get(key) is not None:
+            cfg.model[key] = OmegaConf.to_container(task[key], resolve=True)
+    return cfg
+
+
+def _load_encoder(model: VideoObjectTracker, run: Path) -> None:
+    saved = load_checkpoint(run)
+    weights = {name.removeprefix(_ENCODER): t for name, t in saved.weights.items() if name.startswith(_ENCODER)}
+    encoder: Any = model.backbone.backbone
+    try:
+        encoder.load_state_dict(weights)
+    except RuntimeError as error:
+        raise CheckpointError(f"the encoder in {saved.path} does not fit the one that its config names") from error
+    logger.info("tracking with the encoder of %s (step %d)", saved.path, saved.step)
