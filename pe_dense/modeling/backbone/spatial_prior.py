@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NoReturn
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pe_dense.layers.conv_norm import ConvNorm
