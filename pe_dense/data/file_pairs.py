@@ -21,7 +21,8 @@ from pe_dense.structures.wording import counted
 
 logger = logging.getLogger(__name__)
 
-_SHOWN = 5  # names in one message
+_SHOWN = 5  # names in a warning
+_MISSING_SHOWN = 100  # names in an error, so that what a list lacks is known at once
 Self = TypeVar("Self", bound="PairedImages")
 
 
@@ -49,7 +50,7 @@ class PairedImages:
         source: where they are listed, for messages.
 
     Raises:
-        FileNotFoundError: if files do not exist, naming a few.
+        FileNotFoundError: if files do not exist, naming all of them up to a hundred.
         DataError: if there is no pair.
     """
 
@@ -229,11 +230,11 @@ def _require_files(pairs: Sequence[Pair], source: str | os.PathLike[str]) -> Non
     missing = [path for pair in pairs for path in pair[:2] if not exists(path)]
     if missing:
         raise FileNotFoundError(
-            f"{source}: {len(missing)} of {2 * len(pairs)} files do not exist: {_few(missing)}; check the folders, "
+            f"{source}: {len(missing)} of {2 * len(pairs)} files do not exist: {_few(missing, _MISSING_SHOWN)}; check the folders, "
             "complete the data or take these lines off the list"
         )
 
 
-def _few(names: Sequence[str]) -> str:
-    more = len(names) - _SHOWN
-    return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
+def _few(names: Sequence[str], shown: int = _SHOWN) -> str:
+    more = len(names) - shown
+    return ", ".join(names[:shown]) + (f" and {more} more" if more > 0 else "")

@@ -94,15 +94,16 @@ def test_missing_list(tmp_path):
         read_pairs(tmp_path / "x.txt")
 
 
-def test_all_missing_files_are_counted_and_a_few_named(tmp_path):
+@pytest.mark.parametrize(("count", "named", "more"), [(20, 39, ""), (80, 100, " and 59 more")])
+def test_all_missing_files_are_counted_and_named(tmp_path, count, named, more):
     _touch(tmp_path, "0.jpg", "0.png")
-    pairs = [Pair(str(tmp_path / f"{i}.jpg"), str(tmp_path / f"gone/{i}.png")) for i in range(20)]
+    pairs = [Pair(str(tmp_path / f"{i}.jpg"), str(tmp_path / f"gone/{i}.png")) for i in range(count)]
     with pytest.raises(FileNotFoundError) as error:
         PairedImages(pairs, "split.txt")
     text = str(error.value)
-    assert text.startswith("split.txt: 39 of 40 files do not exist: ")
-    assert text.count(".png") + text.count(".jpg") == 5
-    assert " and 34 more; check the folders" in text
+    assert text.startswith(f"split.txt: {2 * count - 1} of {2 * count} files do not exist: ")
+    assert text.count(".png") + text.count(".jpg") == named
+    assert f"{more}; check the folders" in text
 
 
 def test_no_pairs(tmp_path):
