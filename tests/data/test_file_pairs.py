@@ -67,6 +67,14 @@ def test_lines_of_a_text_list(tmp_path, caplog):
     assert "left out 1 line without depth (None)" in caplog.text
 
 
+def test_camera_of_a_csv_list(tmp_path):
+    (tmp_path / "list.csv").write_text("image,depth,focal_length,cx,cy\na,b,518.9,325.6,253.7\nc,d,525,319.5,\ne,f,,,\n")
+    first, second, third = read_pairs(tmp_path / "list.csv")
+    assert (first.focal_length, first.principal_point) == (518.9, (325.6, 253.7))
+    assert (second.focal_length, second.principal_point) == (525, None)  # half a point is none
+    assert third == Pair("e", "f")
+
+
 def test_csv_list(tmp_path):
     (tmp_path / "list.csv").write_text("\ufeffdepth,image,scale\nd 1.png,i 1.jpg,256\nd2.png,i2.jpg,\n", "utf-8")
     assert read_pairs(tmp_path / "list.csv") == [Pair("i 1.jpg", "d 1.png", 256.0), Pair("i2.jpg", "d2.png")]
