@@ -68,7 +68,9 @@ def test_lines_of_a_text_list(tmp_path, caplog):
 
 
 def test_camera_of_a_csv_list(tmp_path):
-    (tmp_path / "list.csv").write_text("image,depth,focal_length,cx,cy\na,b,518.9,325.6,253.7\nc,d,525,319.5,\ne,f,,,\n")
+    (tmp_path / "list.csv").write_text(
+        "image,depth,focal_length,cx,cy\na,b,518.9,325.6,253.7\nc,d,525,319.5,\ne,f,,,\n"
+    )
     first, second, third = read_pairs(tmp_path / "list.csv")
     assert (first.focal_length, first.principal_point) == (518.9, (325.6, 253.7))
     assert (second.focal_length, second.principal_point) == (525, None)  # half a point is none

@@ -76,7 +76,11 @@ def test_any_shape_of_image(size, tmp_path):
 def test_point_clouds_by_the_samples_camera(tmp_path):
     class Camera(Images):
         def __getitem__(self, index):
-            return {**super().__getitem__(index), "focal_length": 50.0, **({"principal_point": (10, 20)} if index else {})}
+            return {
+                **super().__getitem__(index),
+                "focal_length": 50.0,
+                **({"principal_point": (10, 20)} if index else {}),
+            }
 
     for index, (cx, cy) in ((0, (39.5, 29.5)), (1, (10, 20))):
         folder = tmp_path / str(index)
