@@ -8,6 +8,7 @@ from setuptools import find_packages, setup
 ROOT = Path(__file__).parent
 VERSION = re.search(r'__version__ = "([^"]+)"', (ROOT / "pe_dense" / "__init__.py").read_text())
 assert VERSION is not None
+FORMATS = ["h5py>=3.8", "OpenEXR>=3.3"]  # NYU Depth v2's .mat, EXR depth maps
 
 setup(
     name="pe_dense",
@@ -41,7 +42,7 @@ setup(
         "matplotlib>=3.8",
     ],
     extras_require={
-        "formats": ["h5py>=3.8", "OpenEXR>=3.3"],  # NYU Depth v2's .mat, EXR depth maps
-        "dev": ["pytest>=8", "pytest-xdist>=3.5", "ruff>=0.6", "mypy>=1.11", "timm>=1.0.31"],
+        "formats": FORMATS,
+        "dev": [*FORMATS, "pytest>=8", "pytest-xdist>=3.5", "ruff>=0.6", "mypy>=1.11", "timm>=1.0.31"],
     },
 )

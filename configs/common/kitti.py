@@ -40,6 +40,6 @@ dataloader = dict(
         num_workers=4,
     ),
 )
-# Ground truth of the data set is 352 x 1216 already: Garg's fractions take its rows 143:349 and columns 43:1172. With
-# kb_crop=False below dataloader.test.dataset, crop="kb_garg" takes the same pixels.
+# Garg's crop of what the KB crop left, rows 143:349 and columns 43:1172 of 352 x 1216, as DINOv2's toolbox takes it. BTS
+# takes the same fractions of the whole frame: give the evaluator a data set of its own, with kb_crop=False.
 evaluator = L(DepthEvaluator)(dataset="${dataloader.test.dataset}", max_depth="${data.max_depth}", crop="garg")

@@ -2,7 +2,7 @@
 
 Published: RMSE 0.249 at layer 39 of 50, counted from 1 (arXiv 2504.13181, table 13). Its appendix B.3.3 says
 "DINOv2's set-up", a head as wide as the encoder asks for and 20 epochs; that all four inputs come from the one layer
-is deduced. For PE-Spatial G (0.262 at layer 46) set ``model.backbone.layers=[45]`` and the tower in a copy.
+is deduced.
 """
 
 from pe_dense.config import LazyCall as L

@@ -112,7 +112,7 @@ class DepthImages(PairedImages):
 
         Returns:
             ``image`` (3 x H x W uint8 RGB), ``height``, ``width``, ``image_id``, ``file_name``, ``depth`` (H x W
-            float32 metres, 0 = unknown) and, where known, ``focal_length`` (pixels).
+            float32 metres, 0 = unknown) and, where known, ``focal_length`` and ``principal_point`` (pixels).
 
         Raises:
             FileNotFoundError, DataError: if a file cannot be read, or the two differ in size.
@@ -125,16 +125,18 @@ class DepthImages(PairedImages):
     def unlabelled(self, index: int) -> dict[str, Any]:
         """The item without its depth."""
         item = super().unlabelled(index)
-        focal_length = self.pairs[index].focal_length
-        return item if focal_length is None else {**item, "focal_length": focal_length}
+        pair = self.pairs[index]
+        camera = {"focal_length": pair.focal_length, "principal_point": pair.principal_point}
+        return {**item, **{name: value for name, value in camera.items() if value is not None}}
 
 
 class DepthList(DepthImages):
     """Any images with depth maps: 16-bit PNG or TIFF, EXR, or npy.
 
     Args:
-        images: a folder; or a list: ``.csv`` with the columns image, depth and perhaps scale and focal_length, or a
-            text file with lines ``image depth [focal_length]``. A list's relative names start at the list's folder.
+        images: a folder; or a list: ``.csv`` with the columns image, depth and perhaps scale, focal_length, cx and cy
+            (pixels), or a text file with lines ``image depth [focal_length]``. A list's relative names start at the
+            list's folder.
         depths: folder of the depth maps, paired with the images by name; with a list, leave it out.
         scale: stored units per metre; ``None`` is 1000 for files of integers and 1 for files of floats.
         image_suffix, depth_suffix: what names have before the extension, e.g. ``_rgb`` and ``_depth``; folders only.

@@ -21,7 +21,8 @@ from pe_dense.structures.wording import counted
 
 logger = logging.getLogger(__name__)
 
-_SHOWN = 5  # names in one message
+_SHOWN = 5  # names in a warning
+_MISSING_SHOWN = 100  # names in an error, so that what a list lacks is known at once
 Self = TypeVar("Self", bound="PairedImages")
 
 
@@ -33,12 +34,14 @@ class Pair(NamedTuple):
         labels: path of its depth map or mask.
         scale: stored units per metre of this depth map, if it has its own.
         focal_length: of the camera in pixels, if known.
+        principal_point: (x, y) of the camera in pixels, if known; the centre of the top left pixel is (0, 0).
     """
 
     image: str
     labels: str
     scale: float | None = None
     focal_length: float | None = None
+    principal_point: tuple[float, float] | None = None
 
 
 class PairedImages:
@@ -49,7 +52,7 @@ class PairedImages:
         source: where they are listed, for messages.
 
     Raises:
-        FileNotFoundError: if files do not exist, naming a few.
+        FileNotFoundError: if files do not exist, naming all of them up to a hundred.
         DataError: if there is no pair.
     """
 
@@ -143,8 +146,8 @@ def pair_folders(
 def read_pairs(list_file: str | os.PathLike[str]) -> list[Pair]:
     """Pairs as a list file names them.
 
-    A ``.csv`` has a header with the columns ``image`` and ``depth`` and perhaps ``scale`` and ``focal_length``; any
-    other file has lines ``image depth [focal_length]``, as the official lists of NYUv2 and KITTI. Lines whose depth is
+    A ``.csv`` has a header with the columns ``image`` and ``depth`` and perhaps ``scale``, ``focal_length``, ``cx`` and
+    ``cy`` (the principal point); any other file has lines ``image depth [focal_length]``, as the official lists of NYUv2 and KITTI. Lines whose depth is
     ``None`` (images without ground truth) are left out, with a count in the log.
 
     Raises:
@@ -169,8 +172,9 @@ def _csv_rows(path: Path) -> Iterator[Pair]:
         for row in reader:
             if not row["image"] or not row["depth"]:
                 raise DataError(f"{path}, line {reader.line_num}: image or depth is empty; complete or remove the line")
-            scale, focal = (_number(row.get(key), path, reader.line_num) for key in ("scale", "focal_length"))
-            yield Pair(row["image"], row["depth"], scale, focal)
+            numbers = (_number(row.get(key), path, reader.line_num) for key in ("scale", "focal_length", "cx", "cy"))
+            scale, focal, cx, cy = numbers
+            yield Pair(row["image"], row["depth"], scale, focal, None if cx is None or cy is None else (cx, cy))
 
 
 def _text_rows(path: Path) -> Iterator[Pair]:
@@ -229,11 +233,11 @@ def _require_files(pairs: Sequence[Pair], source: str | os.PathLike[str]) -> Non
     missing = [path for pair in pairs for path in pair[:2] if not exists(path)]
     if missing:
         raise FileNotFoundError(
-            f"{source}: {len(missing)} of {2 * len(pairs)} files do not exist: {_few(missing)}; check the folders, "
+            f"{source}: {len(missing)} of {2 * len(pairs)} files do not exist: {_few(missing, _MISSING_SHOWN)}; check the folders, "
             "complete the data or take these lines off the list"
         )
 
 
-def _few(names: Sequence[str]) -> str:
-    more = len(names) - _SHOWN
-    return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
+def _few(names: Sequence[str], shown: int = _SHOWN) -> str:
+    more = len(names) - shown
+    return ", ".join(names[:shown]) + (f" and {more} more" if more > 0 else "")

@@ -89,7 +89,8 @@ def visualize_dense(
         sheet: also write ``contact_sheet.png`` when ``output`` is a folder.
         depth_error: see :func:`~pe_dense.visualization.depth_error_to_rgb`.
         point_clouds: also write predicted and true depth as ``.ply`` files into the folder ``output``.
-        field_of_view: horizontal, in degrees, for point clouds of samples that have no ``focal_length`` (pixels).
+        field_of_view: horizontal, in degrees, for point clouds of samples that have no ``focal_length`` (pixels). The
+            principal point is the sample's ``principal_point``, else the middle of the image.
 
     Returns:
         The files written.
@@ -157,7 +158,9 @@ def _ranked(
 
 def _camera(sample: Mapping[str, Any], size: Sequence[int], field_of_view: float | None, name: str) -> Intrinsics:
     if sample.get("focal_length") is not None:
-        return Intrinsics.from_focal_length(size[0], size[1], float(sample["focal_length"]))
+        camera = Intrinsics.from_focal_length(size[0], size[1], float(sample["focal_length"]))
+        cx, cy = sample.get("principal_point", (camera.cx, camera.cy))
+        return camera._replace(cx=cx, cy=cy)
     if field_of_view is None:
         raise ValueError(f"the data set does not know the focal length of {name}; give a field of view in degrees")
     return Intrinsics.from_field_of_view(size[0], size[1], field_of_view)

@@ -85,6 +85,29 @@ def test_real_pairs(real_data, tmp_path):
     assert len(DepthList(root, root, 1000, "_rgb", "_depth")) == 13
 
 
+def _real_list(root, prefix, path, focal_length):
+    rows = [row for row in json.loads((root / "index.json").read_text()) if row["name"].startswith(prefix)]
+    path.write_text("".join(f"{row['rgb']} {row['depth']} {focal_length}\n" for row in rows))
+    return path
+
+
+def test_readers_of_nyu_and_kitti_on_real_pairs(real_data, tmp_path, caplog):
+    root = real_data / "rgbd_registered"
+    nyu = NYUDepth(root, "test", _real_list(root, "nyu", tmp_path / "nyu.txt", 518.8579))
+    kitti = KITTIDepth(root, _real_list(root, "kitti", tmp_path / "kitti.txt", 707.0493), root)
+    for dataset, count, size, medians, share in (
+        (nyu, 4, (480, 640), (1.5, 4), 0.6),
+        (kitti, 3, (352, 1216), (8, 20), 0.15),
+    ):
+        assert len(dataset) == count
+        for i in range(count):
+            item = dataset[i]
+            assert item["depth"].shape == item["image"].shape[1:] == size
+            assert medians[0] < np.median(item["depth"][item["depth"] > 0]) < medians[1]
+            assert (item["depth"] > 0).mean() > share
+    assert not caplog.records  # nothing suspicious about scale or content
+
+
 def test_embedded_scenes(tmp_path):
     paths = write_scenes(tmp_path, train=2, val=1, size=64, videos=0)
     dataset = DepthList(paths.train_images, paths.train_depth, 1000)
@@ -118,8 +141,9 @@ def test_nyu(nyu):
 def test_split_list_with_missing_files(nyu):
     with (nyu / "nyu_test.txt").open("a") as file:
         file.writelines(f"bedroom/rgb_{i:05}.jpg bedroom/sync_depth_{i:05}.png 518.8579\n" for i in range(9))
-    with pytest.raises(FileNotFoundError, match=r"nyu_test\.txt: 18 of 20 files do not exist: .* and 13 more; check"):
+    with pytest.raises(FileNotFoundError, match=r"nyu_test\.txt: 18 of 20 files do not exist: .*; check") as error:
         NYUDepth(nyu, "test")
+    assert all(f"{name}_{i:05}" in str(error.value) for i in range(9) for name in ("bedroom/rgb", "sync_depth"))
 
 
 @pytest.fixture

@@ -67,6 +67,16 @@ def test_lines_of_a_text_list(tmp_path, caplog):
     assert "left out 1 line without depth (None)" in caplog.text
 
 
+def test_camera_of_a_csv_list(tmp_path):
+    (tmp_path / "list.csv").write_text(
+        "image,depth,focal_length,cx,cy\na,b,518.9,325.6,253.7\nc,d,525,319.5,\ne,f,,,\n"
+    )
+    first, second, third = read_pairs(tmp_path / "list.csv")
+    assert (first.focal_length, first.principal_point) == (518.9, (325.6, 253.7))
+    assert (second.focal_length, second.principal_point) == (525, None)  # half a point is none
+    assert third == Pair("e", "f")
+
+
 def test_csv_list(tmp_path):
     (tmp_path / "list.csv").write_text("\ufeffdepth,image,scale\nd 1.png,i 1.jpg,256\nd2.png,i2.jpg,\n", "utf-8")
     assert read_pairs(tmp_path / "list.csv") == [Pair("i 1.jpg", "d 1.png", 256.0), Pair("i2.jpg", "d2.png")]
@@ -94,15 +104,16 @@ def test_missing_list(tmp_path):
         read_pairs(tmp_path / "x.txt")
 
 
-def test_all_missing_files_are_counted_and_a_few_named(tmp_path):
+@pytest.mark.parametrize(("count", "named", "more"), [(20, 39, ""), (80, 100, " and 59 more")])
+def test_all_missing_files_are_counted_and_named(tmp_path, count, named, more):
     _touch(tmp_path, "0.jpg", "0.png")
-    pairs = [Pair(str(tmp_path / f"{i}.jpg"), str(tmp_path / f"gone/{i}.png")) for i in range(20)]
+    pairs = [Pair(str(tmp_path / f"{i}.jpg"), str(tmp_path / f"gone/{i}.png")) for i in range(count)]
     with pytest.raises(FileNotFoundError) as error:
         PairedImages(pairs, "split.txt")
     text = str(error.value)
-    assert text.startswith("split.txt: 39 of 40 files do not exist: ")
-    assert text.count(".png") + text.count(".jpg") == 5
-    assert " and 34 more; check the folders" in text
+    assert text.startswith(f"split.txt: {2 * count - 1} of {2 * count} files do not exist: ")
+    assert text.count(".png") + text.count(".jpg") == named
+    assert f"{more}; check the folders" in text
 
 
 def test_no_pairs(tmp_path):

@@ -68,6 +68,17 @@ def test_image_smaller_than_a_fixed_window_is_named(codes):
         next(loader.iterate(0))
 
 
+def test_images_smaller_than_the_crop_keep_their_size(codes):
+    chain = [RandomFlip(), FixedSizeCrop((64, 80))]
+    for dataset, key in (
+        (DepthList(codes / "rgb", codes / "depth"), "depth"),
+        (SemSegFolder(codes / "rgb", codes / "labels", [str(i) for i in range(100)]), "sem_seg"),
+    ):
+        (sample,) = next(build_train_loader(dataset, chain, 1, num_workers=0).iterate(0))
+        assert sample["image"].shape == (3, 60, 80)
+        assert sample[key].shape == (60, 80)
+
+
 @pytest.mark.filterwarnings("ignore:This DataLoader will create 2 worker")
 def test_batches_from_workers(real_data):
     dataset = CamVid(real_data / "camvid_small", "val")

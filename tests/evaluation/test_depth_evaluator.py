@@ -11,6 +11,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from dense_cases import DepthSet, depth_case, feed
 
+from pe_dense.data import KITTIDepth
 from pe_dense.evaluation import DenseResults, DepthEvaluator, Evaluator, depth_metrics, evaluate_dense_results
 
 
@@ -50,6 +51,28 @@ def test_crop_and_a_prediction_of_the_kb_crop():
     assert feed(evaluator, "depth", [whole[23:, 13:1229]]) == expected
     with pytest.raises(ValueError, match=r"rgb_00000.jpg: crop .* is defined on 480 x 640"):
         feed(DepthEvaluator(DepthSet([truth]), crop="eigen_nyu"), "depth", [whole])
+
+
+@pytest.mark.parametrize(
+    ("kb_crop", "crop", "expected"),
+    [
+        (True, "garg", (143, 349, 43, 1172)),  # fractions of the KB crop: Monocular-Depth-Estimation-Toolbox, DINOv2
+        (True, "kb_garg", (143, 349, 43, 1172)),  # a second KB crop changes nothing
+        (False, "kb_garg", (166, 372, 56, 1185)),  # the same pixels of the whole frame
+        (False, "garg", (153, 371, 44, 1197)),  # fractions of the whole frame: BTS
+    ],
+)
+def test_garg_crop_of_kitti_with_the_kb_crop(tmp_path, kb_crop, crop, expected):
+    cv2.imwrite(str(tmp_path / "rgb.png"), np.zeros((375, 1242, 3), dtype=np.uint8))
+    cv2.imwrite(str(tmp_path / "depth.png"), np.full((375, 1242), 256 * 10, dtype=np.uint16))
+    (tmp_path / "list.txt").write_text("rgb.png depth.png 721.5377\n")
+    dataset = KITTIDepth(tmp_path, tmp_path / "list.txt", tmp_path, kb_crop)
+    prediction = np.full((352, 1216), 11, dtype=np.float32)
+    comparison = DepthEvaluator(dataset, max_depth=80, crop=crop).compare(0, {"depth": prediction})
+    rows, columns = np.nonzero(comparison.truth)
+    assert (rows.min(), rows.max() + 1, columns.min(), columns.max() + 1) == expected
+    assert len(rows) == (expected[1] - expected[0]) * (expected[3] - expected[2])
+    assert comparison.scores["abs_rel"] == pytest.approx(0.1)
 
 
 def test_images_without_ground_truth_are_left_out(caplog):

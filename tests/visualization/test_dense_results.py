@@ -73,6 +73,25 @@ def test_any_shape_of_image(size, tmp_path):
         assert picture.shape[1] >= 240
 
 
+def test_point_clouds_by_the_samples_camera(tmp_path):
+    class Camera(Images):
+        def __getitem__(self, index):
+            return {
+                **super().__getitem__(index),
+                "focal_length": 50.0,
+                **({"principal_point": (10, 20)} if index else {}),
+            }
+
+    for index, (cx, cy) in ((0, (39.5, 29.5)), (1, (10, 20))):
+        folder = tmp_path / str(index)
+        visualize_dense(Camera(), [index], depth_of, folder, point_clouds=True)
+        (path,) = folder.glob("*_truth.ply")
+        body = path.read_bytes().split(b"end_header\n", 1)[1]
+        points = np.frombuffer(body, dtype=[("xyz", "<f4", 3), ("rgb", "u1", 3)])["xyz"]
+        assert len(points) == 50 * 80  # without the ten rows that are not known
+        np.testing.assert_allclose(points[0], [-cx / 50 * 2, (10 - cy) / 50 * 2, 2], rtol=1e-5)
+
+
 def test_signed_error_and_rows_of_different_width(tmp_path):
     class Mixed(Images):
         def __getitem__(self, index):
