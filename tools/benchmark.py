@@ -18,7 +18,8 @@ from rich.console import Console
 from rich.table import Table
 
 SECTIONS = (
-    "backbone", "heads", "probe", "data", "evaluation", "tracking", "association", "propagation", "parallel",
+    "backbone", "heads", "probe", "deformable", "data", "evaluation", "tracking", "association", "propagation",
+    "parallel",
 )  # fmt: skip
 # Page faults of freshly mapped memory dominate timings on small machines; these keep memory with the process.
 STEADY = {"KINETO_LOG_LEVEL": "5", "MALLOC_MMAP_THRESHOLD_": "4294967296", "MALLOC_TRIM_THRESHOLD_": "17179869184"}

@@ -53,9 +53,7 @@ class Criterion:
         return {name: value * self.weights[name.split("_")[1]] for name, value in losses.items()}
 
     @staticmethod
-    def per_layer(
-        predictions: Predictions, objects: Objects, assigner: Assigner, count: Tensor
-    ) -> dict[str, Tensor]:
+    def per_layer(predictions: Predictions, objects: Objects, assigner: Assigner, count: Tensor) -> dict[str, Tensor]:
         """Unweighted losses of each of the D layers, divided by ``count``."""
         assignment = assigner(predictions, objects)
         targets = class_targets(assignment, objects.classes, predictions.logits)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import resource
-import subprocess
-import sys
 from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from benchmarks.memory import peak_memory, report
 from benchmarks.timing import interleaved, ratio_row
 from torch import Tensor
 
@@ -42,14 +39,14 @@ def run(quick: bool) -> list[dict[str, Any]]:
         )
     ]  # fmt: skip
     for side in (480,) if quick else (480, 960):
-        ours_mib, dense_mib = (peak_memory(kind, side)[0] for kind in ("ours", "dense"))
+        ours_mib, dense_mib = (peak_memory("propagation", kind, side)[0] for kind in ("ours", "dense"))
         rows.append(
             ratio_row(
                 f"{what}, {side} px: memory beside the features", "the dense affinity", ours_mib, dense_mib, 3.0, "MiB"
             )
         )
     if not quick:
-        total = peak_memory("ours", 960)[1]
+        total = peak_memory("propagation", "ours", 960)[1]
         rows.append(
             ratio_row(f"{what}, 960 px: the whole process", "4 GiB", total, LIMIT_MIB, 1.0, "MiB")
         )  # fmt: skip
@@ -86,41 +83,10 @@ def propagate_densely(
     return F.linear(affinity.T, given.T).unflatten(0, (height, width))
 
 
-def peak_memory(kind: str, side: int) -> tuple[float, float]:
-    """MiB that one propagation takes beside its inputs, and that its process takes in all, measured in a new one."""
-    folder = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    code = f"from benchmarks.propagation import report_memory; report_memory({kind!r}, {side})"
-    paths = [folder, *filter(None, sys.path)]
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("MALLOC_")}
-    environment["PYTHONPATH"] = os.pathsep.join(paths)
-    answer = subprocess.run(
-        [sys.executable, "-c", code], env=environment, check=True, stdout=subprocess.PIPE, text=True
-    ).stdout
-    beside, total = (float(number) for number in answer.split())
-    return beside, total
-
-
 def report_memory(kind: str, side: int) -> None:
-    """Print what :func:`peak_memory` reads."""
+    """Print what :func:`benchmarks.memory.peak_memory` reads."""
     torch.set_num_threads(1)
     function = propagate if kind == "ours" else propagate_densely
     function(*make_inputs(13, 13), LabelPropagation.dino())  # what the libraries set up once
     inputs = make_inputs(*GRIDS[side])
-    before = _peak()
-    # importing took more for a moment: filled up to that, every further byte shows
-    ballast = torch.ones(max(0, int((before - _resident()) * 2**20)), dtype=torch.uint8)
-    before = _peak()
-    function(*inputs, LabelPropagation.dino())
-    sys.stdout.write(f"{_peak() - before} {_peak()}\n")
-    del ballast
-
-
-def _resident() -> float:
-    """MiB that the process has now."""
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
-
-
-def _peak() -> float:
-    """MiB that the process had at most."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    report(lambda: function(*inputs, LabelPropagation.dino()))
