@@ -186,16 +186,11 @@ class _Cells:
             spans.append((start, (height + 2) * (width + 2) * heads, (width + 2) * heads))
             start += spans[-1][1]
         bases = [start + below + heads for start, _, below in spans]
-        options = {"device": weights.device}
-        columns = [
-            torch.tensor([width for _, width in shapes], dtype=torch.float32, **options),
-            torch.tensor([height for height, _ in shapes], dtype=torch.float32, **options),
-            torch.tensor([below for _, _, below in spans], dtype=torch.int32, **options),
-            torch.tensor(bases, dtype=torch.int32, **options),
-        ]
-        width, height, below, base = (c[:, None].expand(heads, levels, points).flatten() for c in columns)
-        head = torch.arange(heads, dtype=torch.int32, **options)
-        return cls(width, height, below, base + head.repeat_interleave(levels * points), heads, spans)
+        numbers = torch.tensor([[w, h, row[2], base] for (h, w), row, base in zip(shapes, spans, bases)])
+        numbers = numbers.to(weights.device, non_blocking=True).T[:, None, :, None]
+        columns, rows, below, base = numbers.expand(-1, heads, -1, points).flatten(1).unbind()
+        head = torch.arange(heads, device=weights.device).repeat_interleave(levels * points)
+        return cls(columns.float(), rows.float(), below.int(), (base + head).int(), heads, spans)
 
     def place(self, locations: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Where positions lie.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -39,8 +39,8 @@ class BoxHead(nn.Module):
 
     def init_weights(self) -> None:
         """See :func:`pe_dense.engine.initialization.initialize`."""
-        nn.init.zeros_(self.layers[-1].weight)
-        nn.init.zeros_(self.layers[-1].bias)
+        for parameter in self.layers[-1].parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor) -> Tensor:
         """... x C to ... x 4 float32."""
@@ -115,9 +115,9 @@ class Deta(DenseModel):
         for module in self.input_proj.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.xavier_uniform_(module.weight)
-                nn.init.zeros_(module.bias)
+                nn.init.zeros_(cast(Tensor, module.bias))
         for head in self.class_embed:
-            nn.init.constant_(head.bias, -math.log(1 / _PRIOR - 1))
+            nn.init.constant_(cast(Tensor, head.bias), -math.log(1 / _PRIOR - 1))
 
     @property
     def num_classes(self) -> int:

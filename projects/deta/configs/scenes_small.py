@@ -28,6 +28,8 @@ model = L(build_deta)(
     pre_nms_topk=200,
     selection=L(Selection)(iou_threshold=0.6, pre_topk=500, topk=50),
 )
+dataloader.train.dataset.masks = False
+evaluator.tasks = ["bbox"]
 optimizer = L(AdamW)(lr=1e-3, weight_decay=0.05)
 lr_schedule = L(CosineSchedule)(warmup_steps=100)
 train = L(TrainSettings)(

@@ -118,7 +118,9 @@ def test_initial_values_without_a_constructor():
     initialize(model)
     usual = dict(tiny().named_parameters())
     for name, parameter in model.named_parameters():
-        assert parameter.std(correction=0) == pytest.approx(usual[name].std(correction=0), rel=0.5, abs=0.02), name
+        if parameter.ndim > 1:
+            spread = float(parameter.std(correction=0))
+            assert spread == pytest.approx(float(usual[name].std(correction=0)), rel=0.5, abs=0.01), name
     assert model.bbox_embed[0].layers[-1].weight.abs().sum() == 0
     offsets = model.transformer.encoder.layers[0].self_attn.sampling_offsets
     assert torch.equal(offsets.bias, usual["transformer.encoder.layers.0.self_attn.sampling_offsets.bias"])
