@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 Shapes = Sequence[tuple[int, int]]
 _FORWARD_POINTS = 1 << 17  # positions worked on at a time: what lies in between stays in the processor's caches
-_BACKWARD_POINTS = 1 << 20  # larger, as each time the gradient of the whole table is added up
+_BACKWARD_POINTS = 1 << 20  # more, so that each row of the table is added to a few times only
 
 
 class DeformableAttention(nn.Module):
@@ -168,7 +168,6 @@ class _Cells:
         below: N int32, table rows from a cell to the one below it.
         base: N int32, table row of the cell (0, 0) of the head.
         heads: table rows from a cell to the one on its right.
-        spans: per level the first table row, the number of rows and ``below``.
     """
 
     width: Tensor
@@ -176,21 +175,19 @@ class _Cells:
     below: Tensor
     base: Tensor
     heads: int
-    spans: list[tuple[int, int, int]]
 
     @classmethod
     def of(cls, shapes: Shapes, weights: Tensor) -> _Cells:
         heads, levels, points = weights.shape[-3:]
-        spans, start = [], 0
-        for height, width in shapes:
-            spans.append((start, (height + 2) * (width + 2) * heads, (width + 2) * heads))
-            start += spans[-1][1]
-        bases = [start + below + heads for start, _, below in spans]
-        numbers = torch.tensor([[w, h, row[2], base] for (h, w), row, base in zip(shapes, spans, bases)])
-        numbers = numbers.to(weights.device, non_blocking=True).T[:, None, :, None]
-        columns, rows, below, base = numbers.expand(-1, heads, -1, points).flatten(1).unbind()
+        numbers, start = [], 0
+        for rows, columns in shapes:
+            below = (columns + 2) * heads
+            numbers.append([columns, rows, below, start + below + heads])
+            start += (rows + 2) * below
+        table = torch.tensor(numbers).to(weights.device, non_blocking=True).T[:, None, :, None]
+        width, height, down, base = table.expand(-1, heads, -1, points).flatten(1).unbind()
         head = torch.arange(heads, device=weights.device).repeat_interleave(levels * points)
-        return cls(columns.float(), rows.float(), below.int(), (base + head).int(), heads, spans)
+        return cls(width.float(), height.float(), down.int(), (base + head).int(), heads)
 
     def place(self, locations: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Where positions lie.
@@ -266,10 +263,11 @@ class _DeformableAttention(torch.autograd.Function):
             products = [_products(table[b], i, rows) for i in cells.corners(index)]
             moved = _location_gradient(products, given, right, down, x, y, cells)
             grad_locations[b, part] = moved.view_as(grad_locations[b, part])
-            ones = _corner_weights(torch.ones_like(given), right, down)
-            grad_weights[b, part] = sum(p * w for p, w in zip(products, ones)).view_as(grad_weights[b, part])  # type: ignore[union-attr]
+            upper_left, upper_right, lower_left, lower_right = products
+            upper, lower = torch.lerp(upper_left, upper_right, right), torch.lerp(lower_left, lower_right, right)
+            grad_weights[b, part] = torch.lerp(upper, lower, down).view_as(grad_weights[b, part])
             if grad_table is not None:
-                _add_to_table(grad_table[b], rows, index, _corner_weights(given, right, down), cells)
+                _add_to_table(grad_table[b], rows, cells.corners(index), _corner_weights(given, right, down))
         return grad_table, grad_locations, grad_weights, None
 
 
@@ -300,18 +298,15 @@ def _location_gradient(
     return torch.stack([along_x, along_y], dim=-1)
 
 
-def _add_to_table(grad_table: Tensor, rows: Tensor, index: Tensor, weights: list[Tensor], cells: _Cells) -> None:
+def _add_to_table(grad_table: Tensor, rows: Tensor, corners: list[Tensor], weights: list[Tensor]) -> None:
     """Gradient of the table: sorted by table row, the positions of a row are a bag of rows of the gradient.
 
-    One order serves all four corners, as they lie at fixed distances within a level.
+    One order serves all four corners: positions that share one share all.
     """
-    flat = index.flatten()
-    order = flat.argsort()
-    counts = torch.bincount(flat, minlength=len(grad_table))
+    ordered, order = corners[0].flatten().sort()
+    counts = ordered.unique_consecutive(return_counts=True)[1]
     starts = counts.cumsum(0) - counts
-    sources = order // (flat.numel() // len(rows))
-    for corner, weight in enumerate(weights):
+    sources = order // (order.numel() // len(rows))
+    for corner, weight in zip(corners, weights):
         part = F.embedding_bag(sources, rows, starts, mode="sum", per_sample_weights=weight.flatten()[order])
-        for start, size, below in cells.spans:
-            shift = (corner & 1) * cells.heads + (corner >> 1) * below
-            grad_table[start + shift : start + size] += part[start : start + size - shift]
+        grad_table.index_add_(0, corner.flatten()[order[starts]].long(), part)
