@@ -18,7 +18,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.10",
-    packages=find_packages(include=["pe_dense", "pe_dense.*"]),
+    packages=find_packages(include=["pe_dense", "pe_dense.*", "projects", "projects.*"]),
     package_data={"pe_dense": ["py.typed"]},
     install_requires=[
         "torch>=2.6",

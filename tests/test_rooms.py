@@ -1,6 +1,7 @@
 """Each package of the library imports only from the packages that it may."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -79,3 +80,10 @@ def test_imports() -> None:
             if room_of(target) not in allowed(room_of(list(file.parts))):
                 wrong.append(f"pe_dense/{file} must not import from {room_of(target)}")
     assert not wrong, "\n".join(wrong)
+
+
+def test_the_library_knows_no_project() -> None:
+    wrong = [
+        str(p) for p in sorted(ROOT.rglob("*.py")) if re.search(r"^\s*(from|import) projects\b", p.read_text(), re.M)
+    ]
+    assert not wrong, wrong

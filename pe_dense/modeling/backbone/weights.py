@@ -106,8 +106,13 @@ def find_weights(weights: str | Path) -> Path:
         ) from error
 
 
-def read_state_dict(path: Path) -> dict[str, Tensor]:
+def read_state_dict(path: Path, allowed: Sequence[type] = ()) -> dict[str, Tensor]:
     """Named tensors of a file, out of any official wrapper. Never runs code from the file.
+
+    Args:
+        path: of the file.
+        allowed: classes that a pickle may hold beside tensors and plain values: only ones whose instances do nothing
+            when they are made.
 
     Raises:
         WeightsError: if the file is damaged, holds code, or holds no tensors.
@@ -118,7 +123,8 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
 
             content: Any = load_file(path)
         else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            with torch.serialization.safe_globals(list(allowed)):
+                content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         found = re.search(r"GLOBAL (\S+)", str(error))
         raise WeightsError(

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pe_dense.modeling.backbone.dense_model import DenseModel, original_sizes, sample_name
+from pe_dense.modeling.backbone.dense_model import DenseModel, original_sizes
 from pe_dense.modeling.detection.postprocess import to_original_size
-from pe_dense.modeling.detection.regions import Targets
+from pe_dense.modeling.detection.regions import Targets, training_instances
 from pe_dense.modeling.detection.roi_heads import RegionHeads
 from pe_dense.modeling.detection.rpn import RPN
 from pe_dense.structures import Instances
@@ -84,21 +84,5 @@ class MaskRCNN(DenseModel):
 
     def targets(self, samples: Sequence[dict[str, Any]]) -> Targets:
         """Ground truth of a batch on the model's device."""
-        instances = [self._checked(s).to(self.device, non_blocking=True) for s in samples]
+        instances = [training_instances(s, self.num_classes).to(self.device, non_blocking=True) for s in samples]
         return Targets.from_instances(instances, with_masks=self.roi_heads.mask_head is not None)
-
-    def _checked(self, sample: dict[str, Any]) -> Instances:
-        """A training sample's instances."""
-        found: Instances | None = sample.get("instances")
-        if found is None:
-            raise ValueError(
-                f"{sample_name(sample)}: training needs 'instances', which may be empty; or call model.eval()"
-            )
-        if len(found) and found.classes is not None and found.classes.device.type == "cpu":  # a GPU would have to wait
-            highest = int(found.classes.max())
-            if highest >= self.num_classes:
-                raise ValueError(
-                    f"{sample_name(sample)}: an object has class index {highest} but the model has num_classes="
-                    f"{self.num_classes}; set the model's num_classes to the data set's number of categories"
-                )
-        return found

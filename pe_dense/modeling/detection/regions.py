@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torchvision.ops import batched_nms
 
+from pe_dense.modeling.backbone.dense_model import sample_name
 from pe_dense.structures import Instances
 
 
@@ -81,6 +83,25 @@ class Samples:
     def foreground(self, num_classes: int) -> Tensor:
         """B x S bool: slots with an object."""
         return (self.classes >= 0) & (self.classes < num_classes)
+
+
+def training_instances(sample: dict[str, Any], num_classes: int) -> Instances:
+    """A training sample's objects.
+
+    Raises:
+        ValueError: if the sample has none set, or an object is of a class that the model does not have.
+    """
+    found: Instances | None = sample.get("instances")
+    if found is None:
+        raise ValueError(f"{sample_name(sample)}: training needs 'instances', which may be empty; or call model.eval()")
+    if len(found) and found.classes is not None and found.classes.device.type == "cpu":  # a GPU would have to wait
+        highest = int(found.classes.max())
+        if highest >= num_classes:
+            raise ValueError(
+                f"{sample_name(sample)}: an object has class index {highest} but the model has num_classes="
+                f"{num_classes}; set the model's num_classes to the data set's number of categories"
+            )
+    return found
 
 
 def gather_rows(values: Tensor, index: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -31,7 +31,7 @@ TABLE: tuple[tuple[str, str], ...] = (
     ("roi_heads.mask_head.deconv.*", "roi_heads.mask_head.deconv.*"),
     ("roi_heads.mask_head.predictor.*", "roi_heads.mask_head.predictor.*"),
 )
-_COMPUTED = re.compile(r"\.rope(_win|_glb)?\.freqs_(cos|sin)$")  # rotary tables: functions of the grid
+COMPUTED = re.compile(r"\.rope(_win|_glb)?\.freqs_(cos|sin)$")  # rotary tables: functions of the grid
 _BATCHED = "backbone.backbone.positional_embedding"  # 1 x N x C in the files, N x C here
 _PLACEHOLDER = re.compile(r"\\\{(\w)(\\\+1)?\\\}|\\\*")
 
@@ -49,13 +49,37 @@ def load_released(model: nn.Module, weights: str | Path | Mapping[str, Tensor]) 
         WeightsError: for a file that cannot be read, and for keys that have no place in the model, are missing, or
             have another shape; the message names the first of them.
     """
-    source = "the given state dict"
-    if isinstance(weights, (str, Path)):
-        path = Path(weights).expanduser()
-        if not path.is_file():
-            raise FileNotFoundError(f"weights file {path} does not exist; give the path of a released detector file")
-        source, weights = str(path), read_state_dict(path)
-    state = from_detectron2(weights, source)
+    tensors, source = read_released(weights)
+    load_strictly(model, from_detectron2(tensors, source), source)
+
+
+def read_released(
+    weights: str | Path | Mapping[str, Tensor], allowed: Sequence[type] = ()
+) -> tuple[Mapping[str, Tensor], str]:
+    """Named tensors of a released file, or those given, and what to call them in messages.
+
+    Args:
+        weights: a file, or the state dict itself.
+        allowed: see :func:`pe_dense.modeling.backbone.weights.read_state_dict`.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        WeightsError: for a file that cannot be read.
+    """
+    if not isinstance(weights, (str, Path)):
+        return weights, "the given state dict"
+    path = Path(weights).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(f"weights file {path} does not exist; give the path of a released detector file")
+    return read_state_dict(path, allowed), str(path)
+
+
+def load_strictly(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+    """Load a released detector's state dict, already under the model's names.
+
+    Raises:
+        WeightsError: for keys that have no place in the model, are missing, or have another shape.
+    """
     own = model.state_dict()
     faults = [f"{k} (not in the model)" for k in state if k not in own]
     faults += [f"{k} (missing in the file)" for k in own if k not in state]
@@ -83,12 +107,12 @@ def from_detectron2(state: Mapping[str, Tensor], source: str = "the state dict")
     Raises:
         WeightsError: if the table has no row for a key.
     """
-    kept = {key: value for key, value in state.items() if not _COMPUTED.search(key)}
+    kept = {key: value for key, value in state.items() if not COMPUTED.search(key)}
     problem = (
         f"{source} is not a released Mask R-CNN; an encoder's file goes to the encoder's own weights option, "
         "a checkpoint of a run to train.init_from or --checkpoint"
     )
-    renamed = _rename(kept, TABLE, problem)
+    renamed = rename_keys(kept, TABLE, problem)
     if _BATCHED in renamed:
         renamed[_BATCHED] = renamed[_BATCHED].flatten(0, -2)
     return renamed
@@ -102,10 +126,15 @@ def to_detectron2(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     state = {key: value[None] if key == _BATCHED else value for key, value in state.items()}
     table = [(ours, theirs) for theirs, ours in TABLE]
-    return _rename(state, table, "the state dict is not that of a Mask R-CNN with ViTDet's heads")
+    return rename_keys(state, table, "the state dict is not that of a Mask R-CNN with ViTDet's heads")
 
 
-def _rename(state: Mapping[str, Tensor], table: Iterable[tuple[str, str]], problem: str) -> dict[str, Tensor]:
+def rename_keys(state: Mapping[str, Tensor], table: Iterable[tuple[str, str]], problem: str) -> dict[str, Tensor]:
+    """Rename by a table of (source, target) patterns as in :data:`TABLE`.
+
+    Raises:
+        WeightsError: starting with ``problem``, if the table has no row for a key.
+    """
     rows = [(_pattern(source), target) for source, target in table]
     renamed: dict[str, Tensor] = {}
     unknown: list[str] = []

@@ -1,0 +1,1 @@
+"""Systems built on top of pe_dense."""

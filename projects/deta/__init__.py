@@ -1,0 +1,22 @@
+"""DETA on the Perception Encoder."""
+
+from projects.deta.assignment import HungarianAssigner, OverlapAssigner
+from projects.deta.build import build_deta
+from projects.deta.criterion import Criterion
+from projects.deta.model import Deta
+from projects.deta.neck import DetaPyramid
+from projects.deta.released import from_released, load_released_deta, to_released
+from projects.deta.selection import Selection
+
+__all__ = [
+    "Criterion",
+    "Deta",
+    "DetaPyramid",
+    "HungarianAssigner",
+    "OverlapAssigner",
+    "Selection",
+    "build_deta",
+    "from_released",
+    "load_released_deta",
+    "to_released",
+]

@@ -1,0 +1,55 @@
+"""Focal, L1 and generalised-IoU losses of assigned predictions, for all images and layers at once."""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torchvision.ops import box_convert, generalized_box_iou_loss, sigmoid_focal_loss
+
+from projects.deta.assignment import Assignment, Objects
+from projects.deta.predictions import Predictions
+
+
+def class_targets(assignment: Assignment, classes: Tensor, logits: Tensor) -> Tensor:
+    """One-hot targets, zeros for predictions without an object: as ``logits`` (D x B x N x C).
+
+    Args:
+        assignment: of the predictions; one that several objects share learns the last object's class.
+        classes: B x G int64.
+        logits: for the size.
+    """
+    layers, batch, count, _ = logits.shape
+    index, valid = (t.expand(layers, -1, -1, -1) for t in (assignment.index, assignment.valid))
+    slots = torch.arange(index.shape[2], device=index.device)[:, None].expand_as(index)
+    owner = torch.full((layers, batch, count), -1, device=index.device)
+    owner.scatter_reduce_(2, index.flatten(2), slots.masked_fill(~valid, -1).flatten(2), "amax")
+    column = classes.expand(layers, -1, -1).gather(2, owner.clamp(min=0))
+    return torch.zeros_like(logits).scatter_(3, column[..., None], (owner >= 0).to(logits.dtype)[..., None])
+
+
+def class_loss(predictions: Predictions, targets: Tensor, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
+    """Focal loss (arXiv 1708.02002) summed over images, predictions and classes: D."""
+    losses = sigmoid_focal_loss(predictions.logits.float(), targets.float(), alpha, gamma)
+    return losses.sum(dim=(1, 2, 3))
+
+
+def box_losses(predictions: Predictions, assignment: Assignment, objects: Objects) -> tuple[Tensor, Tensor]:
+    """L1 distance and 1 - generalised IoU (arXiv 1902.09630) of the assigned boxes, summed over images and pairs: D."""
+    layers = len(predictions.boxes)
+    index, valid = (t.expand(layers, -1, -1, -1) for t in (assignment.index, assignment.valid))
+    flat = index.flatten(2)[..., None].expand(-1, -1, -1, 4)
+    boxes = predictions.boxes.float().gather(2, flat).view(*index.shape, 4)
+    truth = objects.boxes[None, :, :, None].expand_as(boxes)
+    boxes = torch.where(valid[..., None], boxes, truth)  # what is unused loses nothing and has no gradient
+    giou = generalized_box_iou_loss(box_convert(boxes, "cxcywh", "xyxy"), box_convert(truth, "cxcywh", "xyxy"))
+    return (boxes - truth).abs().sum(dim=(1, 2, 3, 4)), (giou * valid).sum(dim=(1, 2, 3))
+
+
+def mean_objects(objects: Objects) -> Tensor:
+    """Objects per process, at least one: what sums of losses are divided by."""
+    count = objects.valid.sum().float()
+    if dist.is_available() and dist.is_initialized():
+        dist.all_reduce(count)
+        count = count / dist.get_world_size()
+    return count.clamp(min=1)

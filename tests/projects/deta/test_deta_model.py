@@ -1,0 +1,174 @@
+"""Input that training meets, and the way through the engine."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from pe_dense.config import instantiate, load_config
+from pe_dense.data.scenes import write_scenes
+from pe_dense.engine import evaluate, train
+from pe_dense.engine.checkpoint import Checkpoint, CheckpointError
+from pe_dense.engine.fine_tuning import start_from
+from pe_dense.engine.initialization import initialize
+from pe_dense.modeling.backbone import PerceptionEncoder
+from pe_dense.structures import Instances
+from projects.deta import DetaPyramid, HungarianAssigner, Selection, build_deta
+from projects.deta.levels import Levels
+from projects.deta.proposals import make_anchors, select_proposals
+
+CONFIG = Path(__file__).resolve().parents[3] / "projects" / "deta" / "configs" / "scenes_small.py"
+
+
+def tiny(**options):
+    torch.manual_seed(0)
+    encoder = PerceptionEncoder(16, 1, 2, 32, patch_size=16, grid_size=4)
+    sizes = {"hidden_dim": 24, "num_heads": 2, "num_encoder_layers": 1, "num_decoder_layers": 2, "feedforward_dim": 8}
+    return build_deta(DetaPyramid(encoder), **({"num_classes": 3, "num_queries": 20} | sizes | options))
+
+
+def sample(size, boxes=(), classes=()):
+    generator = torch.Generator().manual_seed(0)
+    boxes = torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4)
+    objects = Instances(size, boxes, classes=torch.tensor(classes, dtype=torch.int64))
+    return {"image": torch.randint(0, 256, (3, *size), generator=generator, dtype=torch.uint8), "instances": objects}
+
+
+def step(model, samples):
+    """Losses of a training step; every one, and every gradient, must be a number. Then detections."""
+    losses = model.train()(samples)
+    assert all(value.isfinite() for value in losses.values()), losses
+    sum(losses.values()).backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+    with torch.no_grad():
+        found = model.eval()(samples)
+    assert len(found) == len(samples)
+    return {k: float(v) for k, v in losses.items()}
+
+
+CASES = {
+    "fewer cells than queries": ([sample((32, 32), [[2, 2, 20, 30]], [1])], {"num_queries": 900}),
+    "no object": ([sample((64, 48)), sample((48, 64))], {}),
+    "one image without objects": ([sample((64, 48), [[2, 2, 40, 30]], [1]), sample((48, 64))], {}),
+    "many classes": ([sample((64, 64), [[2, 2, 40, 30]], [1203])], {"num_classes": 1204}),
+    "an image of a few pixels": ([sample((2, 3), [[0, 0, 2, 2]], [0]), sample((256, 256))], {}),
+    "boxes without area": ([sample((64, 64), [[5, 5, 5, 30], [9, 9, 9, 9]], [0, 1])], {}),
+    "a box larger than the image": ([sample((64, 64), [[-50, -50, 300, 300]], [0])], {}),
+    "more objects than queries": ([sample((64, 64), [[i, i, i + 20, i + 20] for i in range(40)], [0] * 40)], {}),
+    "matched one to one": (
+        [sample((64, 64), [[i, i, i + 20, i + 20] for i in range(40)], [0] * 40), sample((64, 64))],
+        {"assigner": HungarianAssigner(), "first_stage_assigner": HungarianAssigner()},
+    ),
+    "other sizes": (
+        [sample((64, 64), [[2, 2, 40, 30]], [1])],
+        {"hidden_dim": 20, "num_heads": 5, "num_levels": 6, "num_points": 3, "num_decoder_layers": 1},
+    ),
+    "three levels": ([sample((64, 64), [[2, 2, 40, 30]], [1])], {"num_levels": 3, "checkpoint_layers": True}),
+    "soft suppression": ([sample((64, 64), [[2, 2, 40, 30]], [1])], {"selection": Selection("quad", topk=None)}),
+}
+
+
+@pytest.mark.parametrize("name", list(CASES))
+def test_training_and_prediction(name):
+    samples, options = CASES[name]
+    losses = step(tiny(**options), samples)
+    has_objects = any(((s["instances"].boxes[:, 2:] > s["instances"].boxes[:, :2]).all(1)).any() for s in samples)
+    assert (losses["loss_box"] > 0) == has_objects
+    assert losses["loss_cls"] > 0
+
+
+def test_errors():
+    model = tiny().train()
+    with pytest.raises(ValueError, match="class index 7 but the model has num_classes=3"):
+        model([sample((64, 64), [[2, 2, 40, 30]], [7])])
+    with pytest.raises(ValueError, match="training needs 'instances'"):
+        model([{"image": torch.zeros(3, 64, 64, dtype=torch.uint8), "file_name": "a.jpg"}])
+    with pytest.raises(ValueError, match="num_levels 2: the backbone makes 3 maps"):
+        tiny(num_levels=2)
+    with pytest.raises(ValueError, match="hidden_dim 30 must be divisible by 4"):
+        tiny(hidden_dim=30)
+    with pytest.raises(ValueError, match=r"class_columns must lie in 0\.\.2"):
+        tiny(class_columns=[1, 3])
+
+
+def test_class_columns():
+    """Two classes of the data set, in columns 4 and 1 of six."""
+    model = tiny(num_classes=6, class_columns=[4, 1])
+    assert model.num_classes == 2
+    assert model.objects([sample((64, 64), [[2, 2, 40, 30]] * 2, [0, 1])], [(64, 64)]).classes.tolist() == [[4, 1]]
+    with torch.no_grad():
+        [found] = model.eval()([sample((64, 64))])
+    assert set(found["instances"].classes.tolist()) <= {0, 1}
+
+
+def test_weights_of_other_classes_say_what_to_skip():
+    source, target = tiny(num_classes=5), tiny()
+    other = Checkpoint(Path("stage1"), source.state_dict(), 10, "", None, {})
+    with pytest.raises(CheckpointError, match=r"train.init_skip=\[class_embed.0.,class_embed.1.,class_embed.2.\]"):
+        start_from(target, other)
+    start_from(target, other, ["class_embed."])
+    assert torch.equal(target.transformer.level_embed, source.transformer.level_embed)
+
+
+def test_initial_values_without_a_constructor():
+    """As sharded training makes them."""
+    with torch.device("meta"):
+        model = tiny()
+    model.to_empty(device="cpu")
+    initialize(model)
+    usual = dict(tiny().named_parameters())
+    for name, parameter in model.named_parameters():
+        if parameter.ndim > 1:
+            spread = float(parameter.std(correction=0))
+            assert spread == pytest.approx(float(usual[name].std(correction=0)), rel=0.5, abs=0.01), name
+    assert model.bbox_embed[0].layers[-1].weight.abs().sum() == 0
+    offsets = model.transformer.encoder.layers[0].self_attn.sampling_offsets
+    assert torch.equal(offsets.bias, usual["transformer.encoder.layers.0.self_attn.sampling_offsets.bias"])
+
+
+def levels_of(shapes=((8, 8), (4, 4)), batch=2):
+    maps = [torch.zeros(batch, 1, *shape) for shape in shapes]
+    return Levels.of(maps, [(64, 64)] * batch, (64, 64))
+
+
+def test_proposals_come_from_every_level():
+    """Half from each level although one has all the high scores; then in descending order."""
+    levels = levels_of()
+    boxes, valid = make_anchors(levels)
+    assert valid.all()
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 80, generator=generator) + 10 * (levels.index() == 0)
+    index = select_proposals(boxes, logits, levels, 20, 1000, 0.9)
+    assert [(levels.index()[row] == 1).sum() for row in index] == [10, 10]
+    assert (logits.gather(1, index).diff(dim=1) <= 0).all()
+    # a level with too few leaves its places to the others
+    index = select_proposals(boxes, logits, levels, 60, 1000, 0.9)
+    assert [(levels.index()[row] == 1).sum() for row in index] == [16, 16]
+    assert len(index[0].unique()) == 60
+
+
+def test_proposals_that_suppress_each_other():
+    levels = levels_of()
+    boxes = torch.tensor([0.5, 0.5, 0.3, 0.3]).repeat(2, 80, 1)
+    logits = torch.randn(2, 80, generator=torch.Generator().manual_seed(0))
+    index = select_proposals(boxes, logits, levels, 2, 1000, 0.9)
+    best = torch.stack([logits[:, :64].argmax(1), 64 + logits[:, 64:].argmax(1)], dim=1)
+    assert torch.equal(index.sort(1).values, best)
+    index = select_proposals(boxes, logits, levels, 30, 1000, 0.9)  # two are left: the best thirty are taken
+    assert torch.equal(index, logits.topk(30).indices)
+    assert select_proposals(boxes, logits, levels, 900, 1000, 0.9).shape == (2, 80)
+    few = select_proposals(torch.rand(2, 80, 4), logits, levels, 60, 5, 0.9)  # less candidates than queries
+    assert torch.equal(few, logits.topk(60).indices)
+
+
+def test_recipe_trains_and_evaluates(tmp_path):
+    write_scenes(tmp_path / "scenes", train=6, val=2, size=64, videos=0)
+    cfg = load_config(CONFIG, [
+        f"data.root={tmp_path / 'scenes'}", "dataloader.train.num_workers=0", "dataloader.test.num_workers=0",
+        "dataloader.train.batch_size=2", f"train.output_dir={tmp_path / 'run'}", "train.epochs=null",
+        "+train.steps=2", "train.eval_period=0", "train.checkpoint_period=0", "train.log_period=1",
+    ])  # fmt: skip
+    assert instantiate(cfg.model).num_classes > 1
+    train(cfg)
+    assert (tmp_path / "run" / "inference" / "coco_instances_results.json").exists()
+    assert "bbox/AP" in evaluate(load_config(tmp_path / "run" / "config.yaml"))
