@@ -2,7 +2,7 @@
 
 from pe_dense.config import LazyCall as L
 from pe_dense.engine import TrainSettings
-from pe_dense.modeling.backbone import FeaturePyramid
+from pe_dense.modeling.backbone import SpatialPriorPyramid
 from pe_dense.modeling.segmentation import build_pyramid_segmenter
 
 from ..common.camvid import data, dataloader, evaluator
@@ -14,8 +14,11 @@ dataloader.train.transforms[0].max_scale = 1.0
 dataloader.train.batch_size = 4
 dataloader.train.num_workers = 1
 dataloader.test.num_workers = 1
+encoder.patch_size, encoder.grid_size = 16, 15  # the spatial prior sees what is smaller
 model = L(build_pyramid_segmenter)(
-    backbone=L(FeaturePyramid)(backbone=encoder, out_channels=64, levels=["p3", "p4", "p5"]),
+    backbone=L(SpatialPriorPyramid)(
+        backbone=encoder, out_channels=64, levels=["p2", "p3", "p4", "p5"], prior_channels=32
+    ),
     num_classes="${data.num_classes}",
     pixel_mean=[127.5, 127.5, 127.5],
     pixel_std=[127.5, 127.5, 127.5],
