@@ -125,11 +125,11 @@ def deformable_attention(value: Tensor, shapes: Shapes, locations: Tensor, weigh
         from pe_dense.layers.deformable_attention_triton import attend  # there is no Triton on every machine
 
         return attend(value, shapes, locations, weights)
-    table = _bordered(value.float(), shapes)
     if tracing:
-        out = torch.stack([_attend(*one, _Cells.of(shapes, weights)) for one in zip(table, locations, weights)])
+        images = zip(_bordered(value.float(), shapes), locations, weights)
+        out = torch.stack([_attend(*image, _Cells.of(shapes, weights)) for image in images])
     else:
-        out = _DeformableAttention.apply(table, locations, weights, shapes)
+        out = _DeformableAttention.apply(value.float(), locations, weights, shapes)
     return out.to(value.dtype)
 
 
@@ -152,11 +152,21 @@ def _check(value: Tensor, shapes: Shapes, locations: Tensor, weights: Tensor) ->
 
 def _bordered(value: Tensor, shapes: Shapes) -> Tensor:
     """Table of B x (cells * M) x D, each map with a border of zeros, so that no position needs a case of its own."""
-    maps = [
-        F.pad(part.flatten(2).unflatten(1, shape), (0, 0, 1, 1, 1, 1)).flatten(1, 2)
-        for part, shape in zip(value.split([h * w for h, w in shapes], dim=1), shapes)
-    ]
-    return torch.cat(maps, dim=1).unflatten(2, value.shape[2:]).flatten(1, 2)
+    cells = sum((height + 2) * (width + 2) for height, width in shapes)
+    table = value.new_zeros(value.shape[0], cells, *value.shape[2:])
+    for inner, part, shape in _maps(table, value, shapes):
+        inner.copy_(part.unflatten(1, shape))
+    return table.flatten(1, 2)
+
+
+def _maps(table: Tensor, value: Tensor, shapes: Shapes) -> Iterator[tuple[Tensor, Tensor, tuple[int, int]]]:
+    """For each map the inside of its border in a table (B x h x w x M x D), its cells, and its size."""
+    start = 0
+    for part, (height, width) in zip(value.split([h * w for h, w in shapes], dim=1), shapes):
+        size = (height + 2) * (width + 2)
+        grid = table[:, start : start + size].unflatten(1, (height + 2, width + 2))
+        yield grid[:, 1:-1, 1:-1], part, (height, width)
+        start += size
 
 
 @dataclass
@@ -241,9 +251,10 @@ class _DeformableAttention(torch.autograd.Function):
     """Works in pieces, and computes in the backward pass again what would be large to keep."""
 
     @staticmethod
-    def forward(ctx: Any, table: Tensor, locations: Tensor, weights: Tensor, shapes: Shapes) -> Tensor:
-        ctx.save_for_backward(table, locations, weights)
+    def forward(ctx: Any, value: Tensor, locations: Tensor, weights: Tensor, shapes: Shapes) -> Tensor:
+        ctx.save_for_backward(value, locations, weights)
         ctx.shapes = shapes
+        table = _bordered(value, shapes)
         cells = _Cells.of(shapes, weights)
         out = table.new_empty(*weights.shape[:2], cells.heads * table.shape[-1])
         for b, part in _pieces(weights, _FORWARD_POINTS):
@@ -252,8 +263,8 @@ class _DeformableAttention(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None]:  # type: ignore[override]
-        table, locations, weights = ctx.saved_tensors
-        cells = _Cells.of(ctx.shapes, weights)
+        value, locations, weights = ctx.saved_tensors
+        table, cells = _bordered(value, ctx.shapes), _Cells.of(ctx.shapes, weights)
         grad_table = torch.zeros_like(table) if ctx.needs_input_grad[0] else None
         grad_locations, grad_weights = torch.empty_like(locations), torch.empty_like(weights)
         for b, part in _pieces(weights, _BACKWARD_POINTS):
@@ -268,12 +279,22 @@ class _DeformableAttention(torch.autograd.Function):
             grad_weights[b, part] = torch.lerp(upper, lower, down).view_as(grad_weights[b, part])
             if grad_table is not None:
                 _add_to_table(grad_table[b], rows, cells.corners(index), _corner_weights(given, right, down))
-        return grad_table, grad_locations, grad_weights, None
+        return _cells_only(grad_table, value, ctx.shapes), grad_locations, grad_weights, None
+
+
+def _cells_only(table: Tensor | None, value: Tensor, shapes: Shapes) -> Tensor | None:
+    """A table's rows as ``value`` has them, without the borders."""
+    if table is None:
+        return None
+    out = torch.empty_like(value)
+    for inner, part, shape in _maps(table.unflatten(1, (-1, value.shape[2])), out, shapes):
+        part.unflatten(1, shape).copy_(inner)
+    return out
 
 
 def _pieces(weights: Tensor, points: int) -> Iterator[tuple[int, slice]]:
     """Image and range of queries with about so many positions."""
-    step = max(1, points // max(1, weights[0, 0].numel()))
+    step = max(1, points // math.prod(weights.shape[2:]))
     for b in range(weights.shape[0]):
         for start in range(0, weights.shape[1], step):
             yield b, slice(start, start + step)
