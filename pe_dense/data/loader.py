@@ -20,7 +20,7 @@ from pe_dense.data.coco import CocoDataset
 from pe_dense.data.errors import DataError
 from pe_dense.data.mapper import ImageDataset, MappedDataset
 from pe_dense.data.packing import PackedBatch
-from pe_dense.data.sampler import TrainSampler, shard
+from pe_dense.data.sampler import TrainSampler, shard, shard_clips
 from pe_dense.data.transforms import Transform
 
 Sample = dict[str, Any]
@@ -56,6 +56,8 @@ class TrainLoader:
 class TestLoader:
     """Every image of a data set exactly once over all processes, in batches, in order.
 
+    Of a data set with ``clip_bounds`` (see :class:`~pe_dense.data.mot.TrackedFrames`) a clip stays in one process.
+
     Attributes:
         dataset: the data set, without the transforms.
     """
@@ -65,7 +67,8 @@ class TestLoader:
     def __init__(self, dataset: ImageDataset, mapped: MappedDataset, batch_size: int, num_workers: int) -> None:
         self.dataset = dataset
         rank, world_size = rank_and_world_size()
-        mine = shard(len(dataset), rank, world_size)
+        bounds = getattr(dataset, "clip_bounds", None)
+        mine = shard(len(dataset), rank, world_size) if bounds is None else shard_clips(bounds, rank, world_size)
         self._batches = _TestBatches(mapped, [mine[i : i + batch_size] for i in range(0, len(mine), batch_size)])
         self._num_workers = num_workers
 

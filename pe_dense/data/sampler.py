@@ -70,3 +70,15 @@ def process_share(batch_size: int, rank: int, world_size: int) -> range:
 def shard(num_images: int, rank: int, world_size: int) -> range:
     """Consecutive images of process ``rank``: each image goes to exactly one process, sizes differ by at most one."""
     return range(num_images * rank // world_size, num_images * (rank + 1) // world_size)
+
+
+def shard_clips(bounds: np.ndarray, rank: int, world_size: int) -> range:
+    """Consecutive frames of process ``rank``, whole clips only: each goes to the process in whose share its middle lies.
+
+    Args:
+        bounds: C + 1 ascending int64, where each clip begins among the frames, and their number.
+        rank, world_size: this process and the number of processes.
+    """
+    middles = bounds[:-1] + bounds[1:]  # twice
+    first, last = np.searchsorted(middles * world_size, 2 * bounds[-1] * np.array([rank, rank + 1]))
+    return range(int(bounds[first]), int(bounds[last]))
