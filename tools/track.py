@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 EXAMPLES = """examples:
   python tools/track.py street.mp4 --checkpoint output/detector --output tracks
   python tools/track.py frames/ --checkpoint C --output tracks --tracker botsort --set reidentify=0.1 buffer=60
+  python tools/track.py street.mp4 --checkpoint output/track_identity --output tracks --tracker botsort
   python tools/track.py drone.mp4 --checkpoint C --output tracks --camera-motion flow
   python tools/track.py MOT17/train/MOT17-04-FRCNN --detections MOT17/train/MOT17-04-FRCNN/det/det.txt --output tracks
   python tools/track.py clip.mp4 --detections predictions/predictions.json --output tracks --tracker ocsort
@@ -52,11 +53,12 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--ignore-classes", action="store_true", help="let tracks change their class")
     parser.add_argument(
         "--appearance-layer", type=int, default=-1, metavar="N",
-        help="botsort: block of the detector's encoder that tells what objects look like (default: -1, the last)",
+        help="botsort: block of the encoder whose features are averaged over box or mask (default: -1, the last)",
     )  # fmt: skip
     parser.add_argument(
-        "--appearance", choices=("box", "mask", "none"), default="box",
-        help="botsort: what is averaged over, or motion alone (default: box)",
+        "--appearance", choices=("auto", "head", "box", "mask", "none"), default="auto",
+        help="botsort: what tells objects apart: the model's identity head, the encoder's features averaged over the "
+        "box or the mask, or motion alone (default: auto, the head if the model has one, else box)",
     )  # fmt: skip
     parser.add_argument(
         "--camera-motion", default="none", metavar="M", help='"none" (default), "flow", or a file with a warp per frame'
@@ -91,7 +93,12 @@ def make_motion(choice: str) -> CameraMotion | None:
 
 
 def make_detector(args: argparse.Namespace, footage: Footage) -> Predictor | FileDetections:
-    """A model, with appearance for a tracker that looks at it, or a file."""
+    """A model, with appearance for a tracker that looks at it, or a file.
+
+    Raises:
+        ValueError: if the model has no identity head and is asked for it.
+    """
+    from pe_dense.modeling.detection import TrackingRCNN
     from pe_dense.modeling.tracking.association import AppearanceDetector
     from pe_dense.prediction import load_predictor
     from pe_dense.prediction.detection_files import FileDetections
@@ -102,8 +109,15 @@ def make_detector(args: argparse.Namespace, footage: Footage) -> Predictor | Fil
             names = [f"{footage.path.name}#{i}" for i in range(footage.count or 0)]
         return FileDetections(args.detections, names, None if args.score_range is None else tuple(args.score_range))
     predictor = load_predictor(args.checkpoint, device=args.device)
-    if args.tracker == "botsort" and args.appearance != "none":
-        predictor.model = AppearanceDetector(predictor.model, args.appearance_layer, args.appearance).eval()
+    has_head = any(isinstance(module, TrackingRCNN) for module in predictor.model.modules())
+    if args.appearance == "head" and not has_head:
+        raise ValueError(
+            f"--appearance head: the model of {args.checkpoint} has no identity head; train one (docs/track_identity.md)"
+            f", or take box or mask"
+        )
+    pooling = "box" if args.appearance == "auto" and not has_head else args.appearance
+    if args.tracker == "botsort" and pooling in ("box", "mask"):
+        predictor.model = AppearanceDetector(predictor.model, args.appearance_layer, pooling).eval()
     return predictor
 
 
@@ -125,6 +139,7 @@ def track(args: argparse.Namespace) -> int:
         args.output,
         motion=make_motion(args.camera_motion),
         batch_size=args.batch_size,
+        appearance=args.appearance != "none",
         draw=not args.no_draw,
         trail=args.trail,
     )

@@ -57,7 +57,7 @@ class TrackingRCNN(MaskRCNN):
         self.regions_per_image, self.positive_fraction = regions_per_image, positive_fraction
         if freeze_detector:
             for part in self._detector_parts():
-                part.requires_grad_(False)
+                part.requires_grad_(False).eval()
 
     def train(self: Self, mode: bool = True) -> Self:
         """A frozen detector stays in evaluation mode."""
