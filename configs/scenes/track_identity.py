@@ -46,7 +46,11 @@ dataloader = dict(
 )
 evaluator = L(MotEvaluator)(
     dataset="${dataloader.test.dataset}",
-    tracker=L(Tracker)(settings=L(BoTSORT)(high=0.4, new=0.5, reidentify=0.1)),  # the demo's scores are low
+    tracker=L(Tracker)(
+        # the demo's scores are low and its classes doubtful; buffer: 30 frames at 12 frames per second
+        settings=L(BoTSORT)(high=0.35, new=0.45, buffer=75, reidentify=0.1),
+        class_aware=False,
+    ),
 )
 model = L(build_tracking_rcnn)(
     detector=detector,
