@@ -18,6 +18,7 @@ from typing import Any
 from pe_dense import data, engine, evaluation
 from pe_dense.config import load_config
 from pe_dense.modeling import backbone, classification, depth, detection, multitask, segmentation, tracking
+from pe_dense.modeling.tracking import association
 
 DOCS = Path(__file__).resolve().parent
 PAGE = DOCS / "settings.md"
@@ -37,13 +38,13 @@ SECTIONS: dict[str, Sequence[Target]] = {
     "lr_schedule": [
         engine.MultiStepSchedule, engine.CosineSchedule, engine.PolySchedule, engine.OneCycleSchedule,
     ],
-    "dataloader.train": [data.build_train_loader, data.build_mixed_train_loader],
+    "dataloader.train": [data.build_train_loader, data.build_mixed_train_loader, data.build_pair_loader],
     "dataloader.train.sources.*": [data.DataSource],
     "dataloader.test": [data.build_test_loader],
     "dataloader.*.dataset": [
         data.CocoDataset, data.DepthList, data.NYUDepth, data.NYUDepthMat, data.KITTIDepth, data.SemSegFolder,
         data.ADE20K, data.VOC2012, data.Cityscapes, data.CamVid, data.training_share, data.ClassFolder,
-        data.JointDataset, data.MixedDataset,
+        data.JointDataset, data.MixedDataset, data.MotFrames,
     ],
     "dataloader.*.transforms": [
         data.RandomFlip, data.LargeScaleJitter, data.ResizeShortestEdge, data.RandomCrop, data.ColorJitter,
@@ -52,10 +53,13 @@ SECTIONS: dict[str, Sequence[Target]] = {
     ],
     "evaluator": [
         evaluation.CocoEvaluator, evaluation.DepthEvaluator, evaluation.SemSegEvaluator,
-        evaluation.ClassificationEvaluator, evaluation.LayerEvaluator,
+        evaluation.ClassificationEvaluator, evaluation.LayerEvaluator, evaluation.MotEvaluator,
     ],
+    "evaluator.tracker": [association.Tracker],
+    "evaluator.tracker.settings": [association.ByteTrack, association.BoTSORT, association.OCSORT],
     "model": [
-        detection.build_mask_rcnn, detection.build_cascade_mask_rcnn, depth.build_linear_depth, depth.build_dpt_depth,
+        detection.build_mask_rcnn, detection.build_cascade_mask_rcnn, detection.build_tracking_rcnn,
+        depth.build_linear_depth, depth.build_dpt_depth,
         segmentation.build_linear_segmenter, segmentation.build_pyramid_segmenter,
         classification.build_linear_classifier, backbone.LayerProbe, multitask.MultiTaskModel,
         tracking.VideoObjectTracker,
@@ -129,7 +133,8 @@ def descriptions(target: Target) -> dict[str, str]:
     if elsewhere:
         return descriptions(getattr(sys.modules[target.__module__], elsewhere.group(1)))
     found = re.search(r"^(?:Args|Attributes):\n((?: .*\n?|\n)*)", inspect.getdoc(target) or "", re.MULTILINE)
-    meanings: dict[str, str] = {}
+    bases = target.__mro__[1:-1] if inspect.isclass(target) else ()
+    meanings = {name: text for base in reversed(bases) for name, text in descriptions(base).items()}
     entries = re.findall(r"^ {4}(\w+(?:,\s+\w+)*):\s+(.+(?:\n {8,}.+)*)", found.group(1) if found else "", re.MULTILINE)
     for names, text in entries:
         other = re.fullmatch(r"see :\w+:`~?(?:\w+\.)*(\w+)`\.?", text)

@@ -93,13 +93,8 @@ def make_motion(choice: str) -> CameraMotion | None:
 
 
 def make_detector(args: argparse.Namespace, footage: Footage) -> Predictor | FileDetections:
-    """A model, with appearance for a tracker that looks at it, or a file.
-
-    Raises:
-        ValueError: if the model has no identity head and is asked for it.
-    """
-    from pe_dense.modeling.detection import TrackingRCNN
-    from pe_dense.modeling.tracking.association import AppearanceDetector
+    """A model, with appearance for a tracker that looks at it, or a file."""
+    from pe_dense.modeling.tracking.association import with_appearance
     from pe_dense.prediction import load_predictor
     from pe_dense.prediction.detection_files import FileDetections
 
@@ -109,15 +104,8 @@ def make_detector(args: argparse.Namespace, footage: Footage) -> Predictor | Fil
             names = [f"{footage.path.name}#{i}" for i in range(footage.count or 0)]
         return FileDetections(args.detections, names, None if args.score_range is None else tuple(args.score_range))
     predictor = load_predictor(args.checkpoint, device=args.device)
-    has_head = any(isinstance(module, TrackingRCNN) for module in predictor.model.modules())
-    if args.appearance == "head" and not has_head:
-        raise ValueError(
-            f"--appearance head: the model of {args.checkpoint} has no identity head; train one (docs/track_identity.md)"
-            f", or take box or mask"
-        )
-    pooling = "box" if args.appearance == "auto" and not has_head else args.appearance
-    if args.tracker == "botsort" and pooling in ("box", "mask"):
-        predictor.model = AppearanceDetector(predictor.model, args.appearance_layer, pooling).eval()
+    if args.tracker == "botsort":
+        predictor.model = with_appearance(predictor.model, args.appearance, args.appearance_layer).eval()
     return predictor
 
 

@@ -85,8 +85,8 @@ def build_pair_loader(
     rank, world_size = rank_and_world_size()
     if batch_size < 2 or batch_size % (2 * world_size):
         raise ValueError(
-            f"batch_size {batch_size} is the number of frames per step over all processes, which come in pairs: it must "
-            f"be a positive multiple of {2 * world_size}, twice the number of processes"
+            f"batch_size {batch_size} is the number of frames per step over all processes, which come in pairs: it "
+            f"must be a positive multiple of {2 * world_size}, twice the number of processes"
         )
     pairs = FramePairs(dataset, max_gap)
     sampler = TrainSampler(len(pairs.keys), batch_size // 2, seed, rank, world_size)

@@ -73,7 +73,7 @@ def shard(num_images: int, rank: int, world_size: int) -> range:
 
 
 def shard_clips(bounds: np.ndarray, rank: int, world_size: int) -> range:
-    """Consecutive frames of process ``rank``, whole clips only: each goes to the process in whose share its middle lies.
+    """Consecutive frames of process ``rank``, whole clips only: each goes to the process whose share has its middle.
 
     Args:
         bounds: C + 1 ascending int64, where each clip begins among the frames, and their number.

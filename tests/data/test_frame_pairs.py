@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pe_dense.data import DataError, build_pair_loader
+from pe_dense.data import DataError, MotFrames, build_pair_loader
 from pe_dense.data.frame_pairs import FramePairs
 from pe_dense.data.mot import Clip, TrackedFrames
 from pe_dense.data.transforms import RandomFlip
@@ -37,8 +37,6 @@ def test_partners_share_an_object_nearby_in_the_same_clip() -> None:
 
 @pytest.fixture
 def data(tmp_path: Path) -> TrackedFrames:
-    from pe_dense.data import MotFrames
-
     for clip in "ab":
         rows = [f"{f},{i},{5 + 3 * f},{4 * i},12,12,1,1,1\n" for f in range(1, 6) for i in range(1, 4) if (f + i) % 3]
         write_clip(tmp_path / clip, "".join(rows), 5)
@@ -85,13 +83,13 @@ def test_processes_share_each_batch(data: TrackedFrames, monkeypatch: pytest.Mon
     for rank in range(2):
         monkeypatch.setattr("pe_dense.data.frame_pairs.rank_and_world_size", lambda rank=rank: (rank, 2))
         parts += next(build_pair_loader(data, [], 8, 3, 0, 1).iterate(4))
-        with pytest.raises(ValueError, match="batch_size 6 .* positive multiple of 4, twice the number of processes"):
+        with pytest.raises(ValueError, match=r"batch_size 6 .* positive multiple of 4, twice the number of processes"):
             build_pair_loader(data, [], 6, 3, 0, 1)
     assert same(whole, parts)
 
 
 def test_unusable_settings_and_data() -> None:
-    with pytest.raises(ValueError, match="batch_size 3 .* come in pairs"):
+    with pytest.raises(ValueError, match=r"batch_size 3 .* come in pairs"):
         build_pair_loader(frames(SEEN), [], batch_size=3)
     with pytest.raises(ValueError, match="max_gap must be at least 1"):
         build_pair_loader(frames(SEEN), [], batch_size=2, max_gap=0)

@@ -16,7 +16,7 @@ _NOTHING = -1e9  # a logarithm of zero whose gradient is zero, too, instead of N
 
 
 class IdentityHead(nn.Module):
-    """Embeddings of regions (QDTrack, arXiv 2006.06664, section 3.2): convolutions, fully connected layers, a projection.
+    """Embeddings of regions, as in QDTrack (arXiv 2006.06664): convolutions, fully connected layers, a projection.
 
     Args:
         pooler: features of the regions.
@@ -58,8 +58,9 @@ class IdentityLoss:
     In contrast to QDTrack the embeddings have length 1 in both, because BoT-SORT compares cosines; hence ``tau``.
 
     Args:
-        temperature: tau.
-        identity_weight, similarity_weight: factors of the two.
+        temperature: tau: a small one makes the hardest negatives count most.
+        identity_weight: factor of ``loss_identity``.
+        similarity_weight: factor of ``loss_similarity``.
 
     Raises:
         ValueError: if the temperature is not positive.

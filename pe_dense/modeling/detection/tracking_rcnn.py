@@ -134,9 +134,7 @@ class TrackingRCNN(MaskRCNN):
         valid = torch.cat([proposals.valid, targets.valid & nonempty(targets.boxes)], dim=1)
         objects, labels = self.region_matcher.match_boxes(targets.boxes, targets.valid, boxes)
         identities = gather_rows(targets.identities, objects).masked_fill(labels == 0, BACKGROUND)
-        index, chosen = subsample_labels(
-            labels.masked_fill(~valid, -1), self.regions_per_image, self.positive_fraction
-        )
+        index, chosen = subsample_labels(labels.masked_fill(~valid, -1), self.regions_per_image, self.positive_fraction)
         identities = gather_rows(identities, index).masked_fill(~chosen, UNUSED)
         return gather_rows(boxes, index) * chosen[..., None], identities
 

@@ -67,8 +67,8 @@ def test_classes_and_visibility(tmp_path: Path) -> None:
     data = MotFrames(tmp_path)
     assert data.categories is None
     assert data[0]["annotations"].classes.tolist() == [-1, -1]
+    write_clip(tmp_path / "c" / "d", "1,1,1,1,8,8,0,1,1\n", 1)
     with pytest.raises(DataError, match="no object of 1 sequence can be learnt from; check classes"):
-        write_clip(tmp_path / "c" / "d", "1,1,1,1,8,8,0,1,1\n", 1)
         MotFrames(tmp_path / "c")
     with pytest.raises(ValueError, match="min_visibility must lie between 0 and 1"):
         MotFrames(tmp_path, min_visibility=2)
