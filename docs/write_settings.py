@@ -45,6 +45,7 @@ SECTIONS: dict[str, Sequence[Target]] = {
         data.CocoDataset, data.DepthList, data.NYUDepth, data.NYUDepthMat, data.KITTIDepth, data.SemSegFolder,
         data.ADE20K, data.VOC2012, data.Cityscapes, data.CamVid, data.training_share, data.ClassFolder,
         data.JointDataset, data.MixedDataset, data.MotFrames,
+        data.CocoVideoFrames,
     ],
     "dataloader.*.transforms": [
         data.RandomFlip, data.LargeScaleJitter, data.ResizeShortestEdge, data.RandomCrop, data.ColorJitter,

@@ -23,7 +23,7 @@ from pe_dense.data.indexed_png import DAVIS_PALETTE, read_indexed_png, read_obje
 from pe_dense.data.loader import TestLoader, TrainLoader, build_test_loader, build_train_loader
 from pe_dense.data.mapper import MappedDataset
 from pe_dense.data.mixing import DataSource, build_mixed_train_loader
-from pe_dense.data.mot import MotFrames
+from pe_dense.data.mot import CocoVideoFrames, MotFrames
 from pe_dense.data.nyu_mat import NYUDepthMat
 from pe_dense.data.sem_seg import SemSegFolder, count_sem_seg_classes
 from pe_dense.data.sem_seg_sets import ADE20K, VOC2012, CamVid, Cityscapes
@@ -52,6 +52,7 @@ __all__ = [
     "Cityscapes",
     "ClassFolder",
     "CocoDataset",
+    "CocoVideoFrames",
     "ColorJitter",
     "Crop",
     "DataError",

@@ -1,5 +1,6 @@
 """Files of multi-object tracking benchmarks: MOTChallenge, DanceTrack, KITTI, MOTS."""
 
+from pe_dense.data.mot.coco_video import CocoVideoFrames
 from pe_dense.data.mot.frames import Clip, MotFrames, TrackedFrames
 from pe_dense.data.mot.kitti import KITTI_CLASSES, read_kitti_tracks, write_kitti_results
 from pe_dense.data.mot.layouts import find_kitti_sequences, find_mot_sequences, match_results, read_seqmap
@@ -35,6 +36,7 @@ __all__ = [
     "MOT_CLASSES",
     "MOT_FORMAT",
     "Clip",
+    "CocoVideoFrames",
     "MotFrames",
     "SequenceInfo",
     "SequenceResults",

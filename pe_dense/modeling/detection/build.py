@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 from pe_dense.layers.box_coder import BoxCoder
 from pe_dense.modeling.backbone.pyramid import FeaturePyramid
@@ -165,7 +166,7 @@ def build_tracking_rcnn(
     Raises:
         ValueError: if the temperature is not positive.
     """
-    pyramid = detector.backbone
+    pyramid = cast(FeaturePyramid, detector.backbone)
     strides = [pyramid.strides[name] for name in detector.roi_heads.in_features]
     head = IdentityHead(
         ROIPooler(7, strides), BoxHead(pyramid.out_channels, 7, [conv_dim] * num_convs, [fc_dim]), embed_dim
