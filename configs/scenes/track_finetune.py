@@ -9,4 +9,3 @@ model.freeze_detector = False
 model.detector.with_masks = False
 train.output_dir = "output/track_finetune"
 train.init_skip = ["identity_head.", "roi_heads.mask_head."]
-train.epochs = 2

@@ -21,9 +21,9 @@ _LISTS = ("videos", "images", "annotations", "categories")
 class CocoVideoFrames(TrackedFrames):
     """Frames of the videos of a COCO json (CocoVID of MMTracking, TAO): boxes of objects that have an identity.
 
-    Beside COCO's keys, ``videos`` have ``id``, ``name`` and perhaps ``fps``; images ``video_id`` and ``frame_id``, which
-    orders them; annotations ``instance_id`` or ``track_id``, the same for an object in all frames of its video. Crowds
-    are left out.
+    Beside COCO's keys, ``videos`` have ``id``, ``name`` and maybe ``fps``, images ``video_id`` and ``frame_id`` (their
+    order), annotations ``instance_id`` or ``track_id``, the same for an object in all frames of its video. Crowds are
+    left out.
 
     Args:
         json_file: the json.
