@@ -48,9 +48,18 @@ class VideoClip(Protocol):
 class TrackingData(Protocol):
     """Videos with ground truth of tracking, such as :class:`pe_dense.data.mot.TrackedFrames`."""
 
-    source: str
-    categories: Categories | None
-    clips: Sequence[Any]
+    @property
+    def source(self) -> str:
+        """Where it comes from, for messages."""
+        ...
+
+    @property
+    def categories(self) -> Categories | None:
+        """Of the objects, if classes are known."""
+        ...
+
+    @property
+    def clips(self) -> Sequence[VideoClip]: ...
 
     def read_ground_truth(self, clip: int) -> Tracks:
         """Of one clip."""
