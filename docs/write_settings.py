@@ -18,6 +18,7 @@ from typing import Any
 from pe_dense import data, engine, evaluation
 from pe_dense.config import load_config
 from pe_dense.modeling import backbone, classification, depth, detection, multitask, segmentation, tracking
+from pe_dense.modeling.tracking import association
 
 DOCS = Path(__file__).resolve().parent
 PAGE = DOCS / "settings.md"
@@ -37,13 +38,16 @@ SECTIONS: dict[str, Sequence[Target]] = {
     "lr_schedule": [
         engine.MultiStepSchedule, engine.CosineSchedule, engine.PolySchedule, engine.OneCycleSchedule,
     ],
-    "dataloader.train": [data.build_train_loader, data.build_mixed_train_loader, data.build_clip_loader],
+    "dataloader.train": [
+        data.build_train_loader, data.build_mixed_train_loader, data.build_clip_loader, data.build_pair_loader,
+    ],
     "dataloader.train.sources.*": [data.DataSource],
     "dataloader.test": [data.build_test_loader],
     "dataloader.*.dataset": [
         data.CocoDataset, data.DepthList, data.NYUDepth, data.NYUDepthMat, data.KITTIDepth, data.SemSegFolder,
         data.ADE20K, data.VOC2012, data.Cityscapes, data.CamVid, data.training_share, data.ClassFolder,
-        data.JointDataset, data.MixedDataset, data.VideoFrames,
+        data.JointDataset, data.MixedDataset, data.VideoFrames, data.MotFrames,
+        data.CocoVideoFrames,
     ],
     "dataloader.*.dataset.videos": [data.DAVIS2016, data.DAVIS2017, data.YouTubeVOS, data.VideoFolder],
     "dataloader.*.transforms": [
@@ -54,9 +58,13 @@ SECTIONS: dict[str, Sequence[Target]] = {
     "evaluator": [
         evaluation.CocoEvaluator, evaluation.DepthEvaluator, evaluation.SemSegEvaluator,
         evaluation.ClassificationEvaluator, evaluation.LayerEvaluator, evaluation.VideoObjectEvaluator,
+        evaluation.MotEvaluator,
     ],
+    "evaluator.tracker": [association.Tracker],
+    "evaluator.tracker.settings": [association.ByteTrack, association.BoTSORT, association.OCSORT],
     "model": [
-        detection.build_mask_rcnn, detection.build_cascade_mask_rcnn, depth.build_linear_depth, depth.build_dpt_depth,
+        detection.build_mask_rcnn, detection.build_cascade_mask_rcnn, detection.build_tracking_rcnn,
+        depth.build_linear_depth, depth.build_dpt_depth,
         segmentation.build_linear_segmenter, segmentation.build_pyramid_segmenter,
         classification.build_linear_classifier, backbone.LayerProbe, multitask.MultiTaskModel,
         tracking.VideoObjectTracker, tracking.LearnedTracker, tracking.TrackerProbe,
@@ -140,12 +148,8 @@ def descriptions(target: Target) -> dict[str, str]:
     if elsewhere:
         return descriptions(getattr(sys.modules[target.__module__], elsewhere.group(1)))
     found = re.search(r"^(?:Args|Attributes):\n((?: .*\n?|\n)*)", inspect.getdoc(target) or "", re.MULTILINE)
-    meanings = {
-        name: text
-        for base in getattr(target, "__bases__", ())
-        if dataclasses.is_dataclass(base)
-        for name, text in descriptions(base).items()
-    }
+    bases = target.__mro__[1:-1] if inspect.isclass(target) else ()
+    meanings = {name: text for base in reversed(bases) for name, text in descriptions(base).items()}
     entries = re.findall(r"^ {4}(\w+(?:,\s+\w+)*):\s+(.+(?:\n {8,}.+)*)", found.group(1) if found else "", re.MULTILINE)
     for names, text in entries:
         other = re.fullmatch(r"see :\w+:`~?(?:\w+\.)*(\w+)`\.?", text)

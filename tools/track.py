@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 EXAMPLES = """examples:
   python tools/track.py street.mp4 --checkpoint output/detector --output tracks
   python tools/track.py frames/ --checkpoint C --output tracks --tracker botsort --set reidentify=0.1 buffer=60
+  python tools/track.py street.mp4 --checkpoint output/track_identity --output tracks --tracker botsort
   python tools/track.py drone.mp4 --checkpoint C --output tracks --camera-motion flow
   python tools/track.py MOT17/train/MOT17-04-FRCNN --detections MOT17/train/MOT17-04-FRCNN/det/det.txt --output tracks
   python tools/track.py clip.mp4 --detections predictions/predictions.json --output tracks --tracker ocsort
@@ -52,11 +53,12 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--ignore-classes", action="store_true", help="let tracks change their class")
     parser.add_argument(
         "--appearance-layer", type=int, default=-1, metavar="N",
-        help="botsort: block of the detector's encoder that tells what objects look like (default: -1, the last)",
+        help="botsort: block of the encoder whose features are averaged over box or mask (default: -1, the last)",
     )  # fmt: skip
     parser.add_argument(
-        "--appearance", choices=("box", "mask", "none"), default="box",
-        help="botsort: what is averaged over, or motion alone (default: box)",
+        "--appearance", choices=("auto", "head", "box", "mask", "none"), default="auto",
+        help="botsort: what tells objects apart: the model's identity head, the encoder's features averaged over the "
+        "box or the mask, or motion alone (default: auto, the head if the model has one, else box)",
     )  # fmt: skip
     parser.add_argument(
         "--camera-motion", default="none", metavar="M", help='"none" (default), "flow", or a file with a warp per frame'
@@ -100,7 +102,7 @@ def make_motion(choice: str) -> CameraMotion | None:
 
 def make_detector(args: argparse.Namespace, footage: Footage) -> Predictor | FileDetections:
     """A model, with appearance for a tracker that looks at it, or a file."""
-    from pe_dense.modeling.tracking.association import AppearanceDetector
+    from pe_dense.modeling.tracking.association import with_appearance
     from pe_dense.prediction import load_predictor
     from pe_dense.prediction.detection_files import FileDetections
 
@@ -108,8 +110,8 @@ def make_detector(args: argparse.Namespace, footage: Footage) -> Predictor | Fil
         score_range = None if args.score_range is None else tuple(args.score_range)
         return FileDetections(args.detections, footage.image_numbers, score_range)
     predictor = load_predictor(args.checkpoint, device=args.device)
-    if args.tracker == "botsort" and args.appearance != "none":
-        predictor.model = AppearanceDetector(predictor.model, args.appearance_layer, args.appearance).eval()
+    if args.tracker == "botsort":
+        predictor.model = with_appearance(predictor.model, args.appearance, args.appearance_layer).eval()
     return predictor
 
 
@@ -131,6 +133,7 @@ def track(args: argparse.Namespace) -> int:
         args.output,
         motion=make_motion(args.camera_motion),
         batch_size=args.batch_size,
+        appearance=args.appearance != "none",
         draw=not args.no_draw,
         trail=args.trail,
         draw_as=args.draw_as,

@@ -15,6 +15,7 @@ from pe_dense.data.dense_transforms import (
 )
 from pe_dense.data.depth import DepthList, KITTIDepth, NYUDepth
 from pe_dense.data.errors import DataError
+from pe_dense.data.frame_pairs import build_pair_loader
 from pe_dense.data.holdout import training_part, validation_json, validation_part
 from pe_dense.data.image_folder import ImageFolder
 from pe_dense.data.image_io import read_image
@@ -22,6 +23,7 @@ from pe_dense.data.indexed_png import DAVIS_PALETTE, read_indexed_png, read_obje
 from pe_dense.data.loader import TestLoader, TrainLoader, build_test_loader, build_train_loader
 from pe_dense.data.mapper import MappedDataset
 from pe_dense.data.mixing import DataSource, build_mixed_train_loader
+from pe_dense.data.mot import CocoVideoFrames, MotFrames
 from pe_dense.data.nyu_mat import NYUDepthMat
 from pe_dense.data.sem_seg import SemSegFolder, count_sem_seg_classes
 from pe_dense.data.sem_seg_sets import ADE20K, VOC2012, CamVid, Cityscapes
@@ -52,6 +54,7 @@ __all__ = [
     "Cityscapes",
     "ClassFolder",
     "CocoDataset",
+    "CocoVideoFrames",
     "ColorJitter",
     "Crop",
     "DataError",
@@ -66,6 +69,7 @@ __all__ = [
     "LargeScaleJitter",
     "MappedDataset",
     "MixedDataset",
+    "MotFrames",
     "NYUDepth",
     "NYUDepthMat",
     "PhotometricDistortion",
@@ -87,6 +91,7 @@ __all__ = [
     "YouTubeVOS",
     "build_clip_loader",
     "build_mixed_train_loader",
+    "build_pair_loader",
     "build_test_loader",
     "build_train_loader",
     "class_names",

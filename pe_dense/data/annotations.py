@@ -27,6 +27,7 @@ class ImageAnnotations:
         classes: N int64, contiguous class index.
         crowd: N bool.
         segmentations: one entry per object.
+        track_ids: N int64, identity over time; ``None`` where it is not known.
     """
 
     ids: np.ndarray
@@ -34,6 +35,7 @@ class ImageAnnotations:
     classes: np.ndarray
     crowd: np.ndarray
     segmentations: list[Segmentation]
+    track_ids: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -41,7 +43,10 @@ class ImageAnnotations:
     def __getitem__(self, index: np.ndarray) -> ImageAnnotations:
         """Select objects by an index array."""
         picked = [self.segmentations[int(i)] for i in index]
-        return ImageAnnotations(self.ids[index], self.boxes[index], self.classes[index], self.crowd[index], picked)
+        tracks = None if self.track_ids is None else self.track_ids[index]
+        return ImageAnnotations(
+            self.ids[index], self.boxes[index], self.classes[index], self.crowd[index], picked, tracks
+        )
 
     def without_masks(self) -> ImageAnnotations:
         """The same objects, boxes only."""

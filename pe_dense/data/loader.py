@@ -56,7 +56,8 @@ class TrainLoader:
 class TestLoader:
     """Every image of a data set exactly once over all processes, in batches, in order.
 
-    Of a data set with ``clip_bounds``, such as :class:`~pe_dense.data.VideoFrames`, a clip stays in one process.
+    Of a data set with ``clip_bounds``, such as :class:`~pe_dense.data.VideoFrames` and
+    :class:`~pe_dense.data.mot.TrackedFrames`, a clip stays in one process.
 
     Attributes:
         dataset: the data set, without the transforms.

@@ -47,7 +47,8 @@ def view_instances(
         keep_crowd: keep crowd regions (marked in ``crowd``), for drawing; training leaves them out.
 
     Returns:
-        ``boxes``, ``classes``, ``crowd`` and, with ``masks``, ``masks`` N x H x W bool, of the view's output size.
+        ``boxes``, ``classes``, ``crowd``, ``track_ids`` if they are known and, with ``masks``, ``masks`` N x H x W
+        bool, of the view's output size.
 
     Raises:
         DataError: if an RLE does not have the image's size, naming the annotation.
@@ -73,6 +74,7 @@ def view_instances(
         classes=torch.from_numpy(annotations.classes[chosen]),
         masks=None if bitmaps is None else torch.from_numpy(bitmaps),
         crowd=torch.from_numpy(annotations.crowd[chosen]),
+        track_ids=None if annotations.track_ids is None else torch.from_numpy(annotations.track_ids[chosen]),
     )
 
 

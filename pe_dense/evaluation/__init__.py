@@ -11,6 +11,7 @@ from pe_dense.evaluation.evaluator import Evaluator
 from pe_dense.evaluation.layer_evaluator import LayerEvaluator
 from pe_dense.evaluation.layer_scores import LayerScores
 from pe_dense.evaluation.mask_measures import contour_accuracy, region_similarity
+from pe_dense.evaluation.mot_evaluator import MotEvaluator
 from pe_dense.evaluation.multi_evaluator import MultiEvaluator
 from pe_dense.evaluation.scope import read_evaluated_images
 from pe_dense.evaluation.sem_seg_evaluator import SemSegEvaluator
@@ -29,6 +30,7 @@ __all__ = [
     "Evaluator",
     "LayerEvaluator",
     "LayerScores",
+    "MotEvaluator",
     "MultiEvaluator",
     "ObjectScores",
     "SemSegEvaluator",

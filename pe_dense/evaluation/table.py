@@ -12,11 +12,15 @@ _LINES = (  # metrics that share a line, in this order; what is in none of them 
     ("mIoU", "mAcc", "aAcc", "mBIoU", "images", "skipped"),
     ("J&F", "J", "J_recall", "J_decay", "F", "F_recall", "F_decay"),
     ("G", "J_seen", "F_seen", "J_unseen", "F_unseen"),
+    ("HOTA", "DetA", "AssA", "LocA", "MOTA", "MOTP", "IDF1", "IDP", "IDR"),
+    ("FP", "FN", "IDSW", "tracks", "MT", "PT", "ML", "Frag"),
     ("sequences", "objects", "frames"),
 )
 _PER_CLASS = ("AP", "IoU", "BIoU")
 _PER_OBJECT = ("J&F", "J", "F")
-_COUNTS = ("images", "skipped", "sequences", "objects", "frames")
+_COUNTS = (
+    "images", "skipped", "sequences", "objects", "frames", "FP", "FN", "IDSW", "tracks", "MT", "PT", "ML", "Frag",
+)  # fmt: skip
 _FINE = ("depth",)  # tasks whose numbers are no percentages
 _WIDTH = 80
 

@@ -76,17 +76,20 @@ def track_frames(
     tracker: Tracker,
     motion: CameraMotion | None = None,
     batch_size: int = 1,
+    appearance: bool = True,
 ) -> Iterator[TrackedFrame]:
     """Identities frame by frame, as the frames are read.
 
     Args:
         footage: the video.
         detector: a predictor, whose low scores count too (its ``score_threshold`` is not applied: the tracker's
-            settings say what is used), or detections from a file. If its model is an :class:`AppearanceDetector` and
-            the tracker looks at appearance, the embeddings are used.
+            settings say what is used), or detections from a file. If its model gives embeddings, as an
+            :class:`AppearanceDetector` and a :class:`TrackingRCNN` do, and the tracker looks at appearance, they are
+            used.
         tracker: is reset.
         motion: how the camera moves; None: it rests.
         batch_size: frames in one forward pass.
+        appearance: False leaves the embeddings out.
 
     Raises:
         ValueError: if the model finds no objects, a predictor has no images, or an object is not finite.
@@ -99,7 +102,7 @@ def track_frames(
         for frame, (found, embeddings) in zip(batch, _detect(detector, batch, footage.size)):
             number, image = frame.number, frame.image
             warp = None if motion is None else motion(number, image, found.boxes.double().numpy())
-            vectors = embeddings if tracker.uses_embeddings else None
+            vectors = embeddings if appearance and tracker.uses_embeddings else None
             try:
                 shown = tracker.update(found, number, warp, vectors)
             except ValueError as error:
@@ -115,6 +118,7 @@ def track_file(
     *,
     motion: CameraMotion | None = None,
     batch_size: int = 1,
+    appearance: bool = True,
     draw: bool = True,
     trail: int = 30,
     draw_as: DrawAs = "mp4",
@@ -128,7 +132,7 @@ def track_file(
     After an error or Ctrl-C in between, everything until then is written.
 
     Args:
-        footage, detector, tracker, motion, batch_size: see :func:`track_frames`.
+        footage, detector, tracker, motion, batch_size, appearance: see :func:`track_frames`.
         output_dir: where to.
         draw: False writes no video.
         trail: frames whose box centres make the trail of an object.
@@ -149,7 +153,7 @@ def track_file(
     try:
         with ProgressReport() as progress, writer or nullcontext():
             progress.start(footage.name, "frames", footage.count)
-            for frame in track_frames(footage, detector, tracker, motion, batch_size):
+            for frame in track_frames(footage, detector, tracker, motion, batch_size, appearance):
                 report.frames, last = report.frames + 1, frame.number
                 parts.append(_rows(frame))
                 if writer is not None and frame.image is not None:

@@ -20,7 +20,7 @@ def _labels(path: Path, height: int, width: int, low: int, high: int, dtype: typ
 
 
 def _write_coco(root: Path) -> None:
-    write_scenes(root, train=4, val=2, size=64, videos=0)
+    write_scenes(root, train=4, val=2, size=64, videos=1)
     for part in ("train", "val"):
         (root / f"{part}2017").symlink_to(root / part)
         (root / f"annotations/instances_{part}2017.json").symlink_to(root / f"annotations/instances_{part}.json")

@@ -49,6 +49,11 @@ def kind(path: Path) -> str:
     return "coco" if path in CUSTOM_COCO else next(k for k in OWN if k in path.stem)
 
 
+def is_tracking(path: Path) -> bool:
+    """Whether a recipe's model is put on a detector."""
+    return path.stem.startswith("track_")
+
+
 def is_probe(path: Path) -> bool:
     """Whether a recipe's model is put on every layer."""
     return path.parent.name == "probe"
@@ -70,6 +75,8 @@ def overrides(path: Path, data_root: Path) -> list[str]:
         changes = [f"data.{name}={data_root.parent / name}" for name in sources]
     if name == "custom":
         changes = [f"{key}={data_root / value}" for key, value in OWN[kind(path)].items()]
+    if is_tracking(path):
+        changes.append(f"data.train={data_root}/videos/mot")
     key = encoder_key(path)
     if OmegaConf.select(load_config(path, changes), f"{key}.weights") is not None:
         changes.append(f"{key}.weights=null")
@@ -83,6 +90,8 @@ def overrides(path: Path, data_root: Path) -> list[str]:
 
 def encoder_key(path: Path) -> str:
     """Where the recipe's config has its encoder."""
+    if is_tracking(path):
+        return "model.detector.backbone.backbone"
     special = {"multitask": "model.encoder", "probe": "model.model.backbone.backbone"}
     return special.get(path.parent.name, "model.backbone.backbone")
 
@@ -110,7 +119,7 @@ def test_recipe_builds(path, data_root, tmp_path, monkeypatch):
                         assert len(probe.eval().from_features(features, [(64, 64)], samples)) == 1
                     elif hasattr(probe, "head"):
                         assert probe.head(features).shape[0] == 1
-            elif path.parent.name not in ("coco", "demo", "multitask") and path not in CUSTOM_COCO:
+            elif path.parent.name not in ("coco", "demo", "multitask") and not hasattr(model, "roi_heads"):
                 assert model.head(model.backbone(images)).shape[0] == 1
     optimizer = instantiate(cfg.optimizer)(model)
     assert {id(p) for g in optimizer.param_groups for p in g["params"]} == {

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pe_dense.data.sampler import TrainSampler, shard
+from pe_dense.data.sampler import TrainSampler, shard, shard_clips
 
 
 def _images(sampler, steps):
@@ -57,3 +57,13 @@ def test_shards_cover_each_image_once(count, world):
     parts = [shard(count, rank, world) for rank in range(world)]
     assert [i for part in parts for i in part] == list(range(count))
     assert np.ptp([len(p) for p in parts]) <= 1
+
+
+@pytest.mark.parametrize("lengths", [[5, 1, 1, 9, 4], [3], [1, 1], [100, 1, 1, 1]])
+@pytest.mark.parametrize("world", [1, 2, 3, 7])
+def test_shards_of_clips_are_whole(lengths, world):
+    bounds = np.cumsum([0, *lengths])
+    parts = [shard_clips(bounds, rank, world) for rank in range(world)]
+    assert [i for part in parts for i in part] == list(range(bounds[-1]))
+    assert all({part.start, part.stop} <= set(bounds.tolist()) for part in parts)
+    assert max(map(len, parts)) <= bounds[-1] / world + max(lengths)

@@ -78,6 +78,8 @@ def test_embeddings_of_the_detector_are_used(tmp_path: Path, write_video: WriteV
     list(track_frames(footage, Predictor(Looking(), [], None, "cpu"), tracker))
     assert tracker._tracks.embeddings.tolist() == [[1, 0]]
     list(track_frames(footage, Predictor(Looking(), [], None, "cpu"), Tracker(ByteTrack())))
+    list(track_frames(footage, Predictor(Looking(), [], None, "cpu"), tracker, appearance=False))
+    assert tracker._tracks.embeddings.shape == (1, 0)
 
 
 @pytest.mark.parametrize("images", [True, False])

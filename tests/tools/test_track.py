@@ -9,9 +9,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from pe_dense.data.mot import read_mot_results
-from pe_dense.modeling.tracking.association import OCSORT, BoTSORT, ByteTrack
+from pe_dense.modeling.backbone import FeaturePyramid, PerceptionEncoder
+from pe_dense.modeling.detection import MaskRCNN, build_mask_rcnn, build_tracking_rcnn
+from pe_dense.modeling.tracking.association import OCSORT, BoTSORT, ByteTrack, Tracker
+from pe_dense.prediction import Predictor
 from pe_dense.structures import encode_rle
 
 from .conftest import ROOT
@@ -105,3 +109,52 @@ def test_commands_of_the_page() -> None:
     for settings in (ByteTrack(), BoTSORT(), OCSORT()):
         for field in dataclasses.fields(settings):
             assert f"`{field.name}" in page, field.name
+
+
+def detector(with_head: bool) -> MaskRCNN:
+    torch.manual_seed(0)
+    encoder = PerceptionEncoder(32, 2, 2, 64, patch_size=16, grid_size=4)
+    plain = build_mask_rcnn(
+        FeaturePyramid(encoder, 16), 1, with_masks=False, conv_dim=8, fc_dim=16, square_size=None,
+        pre_nms_topk=(20, 20), post_nms_topk=(10, 10), test_score_thresh=0.0,
+    )  # fmt: skip
+    return build_tracking_rcnn(plain, embed_dim=6, num_convs=0, fc_dim=8) if with_head else plain
+
+
+@pytest.mark.parametrize(
+    ("with_head", "choice", "width"),
+    [(True, "auto", 6), (True, "head", 6), (True, "box", 32), (True, "none", 0), (False, "auto", 32)],
+)
+def test_where_appearance_comes_from(
+    with_head: bool, choice: str, width: int, tmp_path: Path, run_tool: RunTool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "pe_dense.prediction.load_predictor", lambda *_, **__: Predictor(detector(with_head), [], None, "cpu")
+    )
+    widths = []
+
+    class Watched(Tracker):
+        def update(self, objects, frame=None, warp=None, embeddings=None):  # type: ignore[no-untyped-def, override]
+            widths.append(0 if embeddings is None else embeddings.shape[1])
+            return super().update(objects, frame, warp, embeddings)
+
+    monkeypatch.setattr("pe_dense.modeling.tracking.association.Tracker", Watched)
+    (tmp_path / "frames").mkdir()
+    for i in range(2):
+        cv2.imwrite(str(tmp_path / "frames" / f"{i}.png"), np.full((64, 64, 3), 50 * i, dtype=np.uint8))
+    options = ["--checkpoint", "C", "--output", tmp_path / "out", "--tracker", "botsort", "--no-draw"]
+    assert run_tool("track", tmp_path / "frames", *options, "--appearance", choice) == 0
+    assert widths == [width, width]
+
+
+def test_no_head_to_ask(
+    tmp_path: Path, run_tool: RunTool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(
+        "pe_dense.prediction.load_predictor", lambda *_, **__: Predictor(detector(False), [], None, "cpu")
+    )
+    (tmp_path / "frames").mkdir()
+    cv2.imwrite(str(tmp_path / "frames" / "0.png"), np.zeros((64, 64, 3), dtype=np.uint8))
+    options = ["--checkpoint", "C", "--output", tmp_path / "out", "--tracker", "botsort", "--appearance", "head"]
+    assert run_tool("track", tmp_path / "frames", *options) == 2
+    assert "error: the model has no identity head to tell what objects look like; train one" in capsys.readouterr().err

@@ -1,5 +1,7 @@
 """Files of multi-object tracking benchmarks: MOTChallenge, DanceTrack, KITTI, MOTS."""
 
+from pe_dense.data.mot.coco_video import CocoVideoFrames
+from pe_dense.data.mot.frames import Clip, MotFrames, TrackedFrames
 from pe_dense.data.mot.kitti import KITTI_CLASSES, read_kitti_tracks, write_kitti_results
 from pe_dense.data.mot.layouts import find_kitti_sequences, find_mot_sequences, match_results, read_seqmap
 from pe_dense.data.mot.mots import MOTS_CAR, MOTS_IGNORE, MOTS_PEDESTRIAN, read_mots, write_mots
@@ -33,9 +35,13 @@ __all__ = [
     "MOTS_PEDESTRIAN",
     "MOT_CLASSES",
     "MOT_FORMAT",
+    "Clip",
+    "CocoVideoFrames",
+    "MotFrames",
     "SequenceInfo",
     "SequenceResults",
     "TrackFormat",
+    "TrackedFrames",
     "TrackingSequence",
     "find_kitti_sequences",
     "find_mot_sequences",

@@ -2,8 +2,9 @@
 
 from pe_dense.modeling.detection.anchors import AnchorGenerator
 from pe_dense.modeling.detection.box_head import BoxHead, BoxPredictor
-from pe_dense.modeling.detection.build import build_cascade_mask_rcnn, build_mask_rcnn
+from pe_dense.modeling.detection.build import build_cascade_mask_rcnn, build_mask_rcnn, build_tracking_rcnn
 from pe_dense.modeling.detection.cascade import CascadeROIHeads
+from pe_dense.modeling.detection.identity import IdentityHead, IdentityLoss
 from pe_dense.modeling.detection.mask_head import MaskHead
 from pe_dense.modeling.detection.mask_rcnn import MaskRCNN
 from pe_dense.modeling.detection.matcher import Matcher
@@ -11,6 +12,7 @@ from pe_dense.modeling.detection.pooler import ROIPooler
 from pe_dense.modeling.detection.released import from_detectron2, load_released, to_detectron2
 from pe_dense.modeling.detection.roi_heads import ROIHeads
 from pe_dense.modeling.detection.rpn import RPN, RPNHead
+from pe_dense.modeling.detection.tracking_rcnn import TrackingRCNN
 
 __all__ = [
     "RPN",
@@ -18,14 +20,18 @@ __all__ = [
     "BoxHead",
     "BoxPredictor",
     "CascadeROIHeads",
+    "IdentityHead",
+    "IdentityLoss",
     "MaskHead",
     "MaskRCNN",
     "Matcher",
     "ROIHeads",
     "ROIPooler",
     "RPNHead",
+    "TrackingRCNN",
     "build_cascade_mask_rcnn",
     "build_mask_rcnn",
+    "build_tracking_rcnn",
     "from_detectron2",
     "load_released",
     "to_detectron2",

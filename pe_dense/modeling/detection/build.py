@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 from pe_dense.layers.box_coder import BoxCoder
 from pe_dense.modeling.backbone.pyramid import FeaturePyramid
 from pe_dense.modeling.detection.anchors import AnchorGenerator
 from pe_dense.modeling.detection.box_head import BoxHead, BoxPredictor
 from pe_dense.modeling.detection.cascade import CascadeROIHeads
+from pe_dense.modeling.detection.identity import IdentityHead, IdentityLoss
 from pe_dense.modeling.detection.mask_head import MaskHead
 from pe_dense.modeling.detection.mask_rcnn import MaskRCNN
 from pe_dense.modeling.detection.matcher import Matcher
@@ -16,6 +18,7 @@ from pe_dense.modeling.detection.pooler import ROIPooler
 from pe_dense.modeling.detection.released import load_released
 from pe_dense.modeling.detection.roi_heads import ROIHeads
 from pe_dense.modeling.detection.rpn import RPN, RPNHead
+from pe_dense.modeling.detection.tracking_rcnn import TrackingRCNN
 
 
 def build_mask_rcnn(
@@ -134,6 +137,42 @@ def build_cascade_mask_rcnn(
     )
     rpn = _rpn(backbone, anchor_sizes, aspect_ratios, rpn_batch_size_per_image, pre_nms_topk, post_nms_topk)
     return _loaded(MaskRCNN(backbone, rpn, roi_heads, pixel_mean, pixel_std, square_size), weights)
+
+
+def build_tracking_rcnn(
+    detector: MaskRCNN,
+    freeze_detector: bool = True,
+    embed_dim: int = 256,
+    num_convs: int = 4,
+    conv_dim: int = 256,
+    fc_dim: int = 1024,
+    regions_per_image: int = 128,
+    temperature: float = 0.1,
+    identity_weight: float = 0.25,
+    similarity_weight: float = 1.0,
+) -> TrackingRCNN:
+    """A detector with an identity head like QDTrack's (arXiv 2006.06664): 4 convolutions, embeddings of 256 numbers.
+
+    Args:
+        detector: such as :func:`build_mask_rcnn` makes; its weights come with ``train.init_from``.
+        freeze_detector: train the identity head alone; see :class:`TrackingRCNN`.
+        embed_dim: numbers of an embedding.
+        num_convs: convolutions of the head.
+        conv_dim: their channels.
+        fc_dim: width of its fully connected layer.
+        regions_per_image: proposals and true boxes per image that the loss is computed on.
+        temperature, identity_weight, similarity_weight: see :class:`IdentityLoss`.
+
+    Raises:
+        ValueError: if the temperature is not positive.
+    """
+    pyramid = cast(FeaturePyramid, detector.backbone)
+    strides = [pyramid.strides[name] for name in detector.roi_heads.in_features]
+    head = IdentityHead(
+        ROIPooler(7, strides), BoxHead(pyramid.out_channels, 7, [conv_dim] * num_convs, [fc_dim]), embed_dim
+    )
+    loss = IdentityLoss(temperature, identity_weight, similarity_weight)
+    return TrackingRCNN(detector, head, loss, freeze_detector, regions_per_image=regions_per_image)
 
 
 def _rpn(

@@ -39,29 +39,35 @@ class Targets:
         classes: B x G int64.
         valid: B x G bool, False for padding and for crowd regions, which are never targets.
         masks: per image N x H x W bool in the order of the slots, or ``None`` if masks are not trained.
+        identities: B x G int64, the track of each object, or ``None`` if identity is not trained.
     """
 
     boxes: Tensor
     classes: Tensor
     valid: Tensor
     masks: list[Tensor] | None = None
+    identities: Tensor | None = None
 
     @classmethod
-    def from_instances(cls, instances: Sequence[Instances], with_masks: bool = False) -> Targets:
+    def from_instances(
+        cls, instances: Sequence[Instances], with_masks: bool = False, with_identities: bool = False
+    ) -> Targets:
         """Pad the objects of several images to a common number.
 
         Args:
             instances: one per image, all on one device, with ``classes`` and, if asked for, bitmap ``masks``.
             with_masks: whether masks are needed.
+            with_identities: whether track ids are needed.
 
         Raises:
-            ValueError: if classes, or masks that are needed, are missing.
+            ValueError: if classes, or masks or track ids that are needed, are missing.
         """
         masks = [_bitmaps(i) for i in instances] if with_masks else None
         boxes = _pad([i.boxes.float() for i in instances])
         classes = _pad([_require_classes(i) for i in instances])
         wanted = [torch.ones_like(i.boxes[:, 0], dtype=torch.bool) if i.crowd is None else ~i.crowd for i in instances]
-        return cls(boxes, classes, _pad(wanted), masks)
+        identities = _pad([_require_track_ids(i) for i in instances]) if with_identities else None
+        return cls(boxes, classes, _pad(wanted), masks, identities)
 
 
 @dataclass
@@ -159,6 +165,12 @@ def _require_classes(instances: Instances) -> Tensor:
     if instances.classes is None:
         raise ValueError("training instances have no classes; set Instances.classes to contiguous class indices")
     return instances.classes
+
+
+def _require_track_ids(instances: Instances) -> Tensor:
+    if instances.track_ids is None:
+        raise ValueError("training instances have no track_ids; load frames of videos in which objects have identities")
+    return instances.track_ids
 
 
 def _bitmaps(instances: Instances) -> Tensor:

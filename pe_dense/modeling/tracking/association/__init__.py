@@ -1,6 +1,6 @@
 """Tracking by detection: identities for the objects that a detector finds in each frame."""
 
-from pe_dense.modeling.tracking.association.appearance import AppearanceDetector
+from pe_dense.modeling.tracking.association.appearance import AppearanceDetector, with_appearance
 from pe_dense.modeling.tracking.association.camera_motion import CameraMotion, MotionFile, SparseFlow
 from pe_dense.modeling.tracking.association.settings import OCSORT, BoTSORT, ByteTrack, Settings
 from pe_dense.modeling.tracking.association.tracker import TrackedBoxes, Tracker
@@ -16,4 +16,5 @@ __all__ = [
     "SparseFlow",
     "TrackedBoxes",
     "Tracker",
+    "with_appearance",
 ]

@@ -14,6 +14,7 @@ from pe_dense.modeling.backbone import PerceptionEncoder
 from pe_dense.structures import Instances, RoiMasks, paste_masks
 
 Pooling = Literal["box", "mask"]
+AppearanceSource = Literal["auto", "head", "box", "mask", "none"]
 
 _GRID = 7  # of RoIAlign, whose cells are then averaged
 
@@ -75,6 +76,29 @@ class AppearanceDetector(nn.Module):
                 grid, output["instances"], sample["image"].shape[-2:], encoder.patch_size, self.pooling
             )
         return outputs
+
+
+def with_appearance(model: nn.Module, source: AppearanceSource = "auto", layer: int = -1) -> nn.Module:
+    """A detector that tells what objects look like by what is asked for.
+
+    Args:
+        model: a detector, with or without an identity head (:class:`~pe_dense.modeling.detection.TrackingRCNN`).
+        source: "head": the identity head; "box" or "mask": see :class:`AppearanceDetector`; "auto": the head if there
+            is one, else "box"; "none": the model as it is.
+        layer: for "box" and "mask".
+
+    Raises:
+        ValueError: if the model has no identity head and is asked for it, or see :class:`AppearanceDetector`.
+    """
+    has_head = any(getattr(module, "identity_head", None) is not None for module in model.modules())
+    if source == "head" and not has_head:
+        raise ValueError(
+            "the model has no identity head to tell what objects look like; train one (docs/track_identity.md), or "
+            "take box or mask"
+        )
+    if source == "none" or (has_head and source in ("auto", "head")):
+        return model
+    return AppearanceDetector(model, layer, "mask" if source == "mask" else "box")
 
 
 def pool_appearance(

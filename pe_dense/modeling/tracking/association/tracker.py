@@ -85,23 +85,33 @@ class Tracker:
 
     def __init__(self, settings: Settings | None = None, class_aware: bool = True, frame_rate: float = 30.0) -> None:
         self.settings = ByteTrack() if settings is None else settings
-        if not 0 < frame_rate < np.inf:
-            raise ValueError(f"frame_rate must be positive, it is {frame_rate}")
         self._uses_masks = self.settings.overlap == "mask"
-        self._association: Association = (
-            ObservationAssociation(self.settings, class_aware)
-            if isinstance(self.settings, OCSORT)
-            else ConfidenceAssociation(self.settings, class_aware, frame_rate)
-        )
-        self.reset()
+        self.class_aware = class_aware
+        self.reset(frame_rate)
 
-    def reset(self) -> None:
-        """Forget everything: the next frame is the first of a new video, and ids begin at 1 again."""
+    def reset(self, frame_rate: float | None = None) -> None:
+        """Forget everything: the next frame is the first of a new video, and ids begin at 1 again.
+
+        Args:
+            frame_rate: of the new video; None: that of the one before.
+
+        Raises:
+            ValueError: if the frame rate is not positive.
+        """
+        if frame_rate is not None:
+            self._association = self._associate(frame_rate)
         nothing = FrameDetections.of(np.zeros((0, 6)), use_masks=self._uses_masks)
         self._tracks = self._association.begin(nothing, np.zeros(0, dtype=np.int64), 0)
         self._frame: int | None = None
         self._frames = 0
         self._ids = 0
+
+    def _associate(self, frame_rate: float) -> Association:
+        if not 0 < frame_rate < np.inf:
+            raise ValueError(f"frame_rate must be positive, it is {frame_rate}")
+        if isinstance(self.settings, OCSORT):
+            return ObservationAssociation(self.settings, self.class_aware)
+        return ConfidenceAssociation(self.settings, self.class_aware, frame_rate)
 
     @property
     def uses_embeddings(self) -> bool:

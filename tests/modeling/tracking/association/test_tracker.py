@@ -275,3 +275,16 @@ def test_settings_are_checked() -> None:
         OCSORT(delta_t=0)
     with pytest.raises(ValueError, match="frame_rate must be positive"):
         Tracker(frame_rate=0)
+
+
+def test_a_new_video_may_have_another_frame_rate() -> None:
+    tracker = Tracker(ByteTrack(buffer=30), frame_rate=30)
+    for rate, kept in ((None, 1), (5.0, 0), (None, 0), (30.0, 1)):  # 10 frames without it: 1/3 s, or 2 s
+        tracker.reset(rate)
+        for frame in range(3):
+            tracker.update(np.array([walk(frame)]), frame)
+        for frame in range(3, 13):
+            tracker.update(np.zeros((0, 5)), frame)
+        assert tracker.num_kept == kept
+    with pytest.raises(ValueError, match="frame_rate must be positive, it is 0"):
+        tracker.reset(0.0)
