@@ -40,6 +40,6 @@ dataloader = dict(
         num_workers=4,
     ),
 )
-# Garg's crop of what the KB crop left, rows 143:349 and columns 43:1172 of 352 x 1216, as DINOv2's toolbox takes it. BTS
-# takes the same fractions of the whole frame: give the evaluator a data set of its own, with kb_crop=False.
+# Garg's crop of what the KB crop left, rows 143:349 and columns 43:1172 of 352 x 1216, as DINOv2's toolbox takes it.
+# BTS takes the same fractions of the whole frame: give the evaluator a data set of its own, with kb_crop=False.
 evaluator = L(DepthEvaluator)(dataset="${dataloader.test.dataset}", max_depth="${data.max_depth}", crop="garg")
