@@ -147,8 +147,8 @@ def read_pairs(list_file: str | os.PathLike[str]) -> list[Pair]:
     """Pairs as a list file names them.
 
     A ``.csv`` has a header with the columns ``image`` and ``depth`` and perhaps ``scale``, ``focal_length``, ``cx`` and
-    ``cy`` (the principal point); any other file has lines ``image depth [focal_length]``, as the official lists
-    of NYUv2 and KITTI. Lines whose depth is ``None`` (images without ground truth) are left out, counted in the log.
+    ``cy`` (the principal point); any other file has lines ``image depth [focal_length]``, as NYUv2's and KITTI's
+    official lists. Lines whose depth is ``None`` (images without ground truth) are left out, with a count in the log.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -233,9 +233,8 @@ def _require_files(pairs: Sequence[Pair], source: str | os.PathLike[str]) -> Non
     missing = [path for pair in pairs for path in pair[:2] if not exists(path)]
     if missing:
         raise FileNotFoundError(
-            f"{source}: {len(missing)} of {2 * len(pairs)} files do not exist: "
-            f"{_few(missing, _MISSING_SHOWN)}; check the folders, complete the data or take these lines "
-            "off the list"
+            f"{source}: {len(missing)} of {2 * len(pairs)} files do not exist: {_few(missing, _MISSING_SHOWN)}; "
+            "check the folders, complete the data or take these lines off the list"
         )
 
 
