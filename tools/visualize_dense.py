@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 EXAMPLES = """examples:
-  python tools/visualize_dense.py --config-file output/x/config.yaml --results output/x/inference/depth \\
-      --output errors.png
+  python tools/predict.py --checkpoint output/x IMAGES --output predicted
+  python tools/visualize_dense.py --config-file output/x/config.yaml --results predicted/depth --output errors.png
   python tools/visualize_dense.py --config-file F --results R --output folder --sort name --num 0 --depth-error signed
   python tools/visualize_dense.py --config-file F --results R --output folder --point-clouds --field-of-view 62
 """
@@ -26,7 +26,8 @@ def parse() -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument(
         "--results", required=True, type=Path, metavar="DIR",
-        help="folder that the evaluator wrote with evaluator.save=true",
+        help="folder of maps: what predict.py writes for the images of the test data, or evaluator.save=true (a run's "
+        "inference/depth)",
     )  # fmt: skip
     parser.add_argument(
         "--output", required=True, type=Path, metavar="DIR_OR_PNG",

@@ -112,7 +112,7 @@ class TrainSettings(RunSettings):
         if (self.epochs is None) == (self.steps is None):
             raise ValueError(
                 f"set exactly one of train.epochs and train.steps, they are {self.epochs} and {self.steps}: "
-                "set the other to null"
+                "set the other to null (train.epochs=null)"
             )
         super().__post_init__()
         if self.parallel not in ("ddp", "fsdp"):

@@ -88,10 +88,21 @@ def _draw(axis: Axes, curve: LayerCurve) -> None:
     axis.margins(x=0.06, y=0.12)
     if not np.nan_to_num(values).any():
         axis.set_ylim(0, 1)  # nothing of it anywhere: no axis of tiny numbers around 0
+    else:
+        _widen(axis, values[np.isfinite(values)])
     axis.grid(alpha=0.25)
     axis.spines[["top", "right"]].set_visible(False)
     if curve.best is not None:
         axis.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, fontsize=9, frameon=False)
+
+
+def _widen(axis: Axes, values: np.ndarray) -> None:
+    """Show at least a fiftieth of the values' size, so that what hardly differs does not look as if it did."""
+    low, high = axis.get_ylim()
+    least = float(np.abs(values).max()) / 50
+    if high - low < least:
+        middle = (low + high) / 2
+        axis.set_ylim(middle - least / 2, middle + least / 2)
 
 
 def _mark(axis: Axes, layer: int, value: float, label: str, color: tuple[float, float, float], marker: str) -> None:
