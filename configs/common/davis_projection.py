@@ -1,4 +1,5 @@
-"""A projection of frozen tokens trained on DAVIS 2017's training videos, and evaluated on its validation videos.
+"""A projection of frozen tokens trained on DAVIS 2017's training videos, and evaluated on its validation videos; DINO's
+protocol. A recipe names the encoder and the widths of the projection.
 
 16 frames a step: 4 clips of 4. Not a published recipe, and not run on DAVIS yet: the numbers are those of
 `configs/scenes/vos_projection.py` where they could be taken over.
@@ -8,7 +9,9 @@ from pe_dense.config import LazyCall as L
 from pe_dense.data import DAVIS2017, LargeScaleJitter, RandomFlip, VideoFrames, build_clip_loader, build_test_loader
 from pe_dense.engine import AdamW, CosineSchedule, TrainSettings
 from pe_dense.evaluation import VideoObjectEvaluator
-from pe_dense.modeling.tracking import PropagationLoss
+from pe_dense.modeling.tracking import LearnedTracker, ProjectedFeatures, PropagationLoss, TokenProjection
+
+from .davis_propagation import dino as _propagation
 
 data = dict(root="datasets/DAVIS")
 
@@ -30,7 +33,18 @@ dataloader = dict(
     ),
 )
 evaluator = L(VideoObjectEvaluator)(dataset="${dataloader.test.dataset.videos}")
-loss = L(PropagationLoss)(temperature=0.1)
+model = L(LearnedTracker)(
+    backbone=L(ProjectedFeatures)(
+        backbone="???",
+        projection=L(TokenProjection)(dim="???", hidden_dim="???"),
+        layers=[-1],
+        norm=False,
+    ),
+    propagation=_propagation,
+    loss=L(PropagationLoss)(temperature=0.1),
+    pixel_mean=[127.5, 127.5, 127.5],
+    pixel_std=[127.5, 127.5, 127.5],
+)
 optimizer = L(AdamW)(lr=1e-3, weight_decay=0.05)
 lr_schedule = L(CosineSchedule)(warmup_steps=50)
 train = L(TrainSettings)(

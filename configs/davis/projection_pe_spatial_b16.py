@@ -2,22 +2,9 @@
 
 from pe_dense.config import LazyCall as L
 from pe_dense.modeling.backbone import pe_spatial_b16_512
-from pe_dense.modeling.tracking import LearnedTracker, ProjectedFeatures, TokenProjection
 
-from ..common.davis_projection import data, dataloader, evaluator, lr_schedule, optimizer, train
-from ..common.davis_projection import loss as _loss
-from ..common.davis_propagation import dino as _propagation
+from ..common.davis_projection import data, dataloader, evaluator, lr_schedule, model, optimizer, train
 
-model = L(LearnedTracker)(
-    backbone=L(ProjectedFeatures)(
-        backbone=L(pe_spatial_b16_512)(weights="PE-Spatial-B16-512"),
-        projection=L(TokenProjection)(dim=768, hidden_dim=768),
-        layers=[-1],
-        norm=False,
-    ),
-    propagation=_propagation,
-    loss=_loss,
-    pixel_mean=[127.5, 127.5, 127.5],
-    pixel_std=[127.5, 127.5, 127.5],
-)
+model.backbone.backbone = L(pe_spatial_b16_512)(weights="PE-Spatial-B16-512")
+model.backbone.projection.dim, model.backbone.projection.hidden_dim = 768, 768
 train.output_dir = "output/davis_projection_pe_spatial_b16"

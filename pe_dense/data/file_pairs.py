@@ -17,7 +17,7 @@ from pe_dense.data.errors import DataError
 from pe_dense.data.image_folder import IMAGE_SUFFIXES
 from pe_dense.data.image_io import decode_image
 from pe_dense.data.label_files import LABEL_SUFFIXES
-from pe_dense.structures.wording import counted
+from pe_dense.structures.wording import counted, few
 
 logger = logging.getLogger(__name__)
 
@@ -139,7 +139,9 @@ def pair_folders(
     for what, lonely in (("image without labels", images), ("label file without image", labels)):
         alone = sorted(lonely[key] for key in lonely.keys() - set(keys))
         if alone:
-            logger.warning("%s and %s: left out %s: %s", image_root, label_root, counted(len(alone), what), _few(alone))
+            logger.warning(
+                "%s and %s: left out %s: %s", image_root, label_root, counted(len(alone), what), few(alone, _SHOWN)
+            )
     return [Pair(images[key], labels[key]) for key in keys]
 
 
@@ -233,11 +235,6 @@ def _require_files(pairs: Sequence[Pair], source: str | os.PathLike[str]) -> Non
     missing = [path for pair in pairs for path in pair[:2] if not exists(path)]
     if missing:
         raise FileNotFoundError(
-            f"{source}: {len(missing)} of {2 * len(pairs)} files do not exist: {_few(missing, _MISSING_SHOWN)}; "
+            f"{source}: {len(missing)} of {2 * len(pairs)} files do not exist: {few(missing, _MISSING_SHOWN)}; "
             "check the folders, complete the data or take these lines off the list"
         )
-
-
-def _few(names: Sequence[str], shown: int = _SHOWN) -> str:
-    more = len(names) - shown
-    return ", ".join(names[:shown]) + (f" and {more} more" if more > 0 else "")

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from torch.utils.data import Dataset
 
 from pe_dense.data.errors import DataError
-from pe_dense.data.loader import Sample, TrainLoader, check_workers, rank_and_world_size
+from pe_dense.data.frame_groups import check_group_batches, group_loader
+from pe_dense.data.loader import Sample, TrainLoader
 from pe_dense.data.mapper import MappedDataset
 from pe_dense.data.mot import TrackedFrames
-from pe_dense.data.sampler import TrainSampler
 from pe_dense.data.transforms import Transform
 from pe_dense.structures.wording import counted
 
@@ -22,6 +21,7 @@ class FramePairs:
     Args:
         dataset: the frames.
         max_gap: see above.
+        transforms: augmentations, in order.
 
     Attributes:
         keys: int64, the frames that have a partner, ascending.
@@ -31,12 +31,13 @@ class FramePairs:
         DataError: if there is no pair.
     """
 
-    def __init__(self, dataset: TrackedFrames, max_gap: int) -> None:
+    def __init__(self, dataset: TrackedFrames, max_gap: int, transforms: Sequence[Transform] = ()) -> None:
         if max_gap < 1:
             raise ValueError(f"max_gap must be at least 1, it is {max_gap}: a frame makes no pair with itself")
         self._seen = [frozenset(dataset.identities(index).tolist()) for index in range(len(dataset))]
         self._bounds = dataset.clip_bounds
         self._max_gap = max_gap
+        self._mapped = MappedDataset(dataset, transforms)
         self.keys = np.array([i for i in range(len(dataset)) if self.partners(i)], dtype=np.int64)
         if not len(self.keys):
             clips = counted(len(dataset.clips), "sequence")
@@ -53,6 +54,16 @@ class FramePairs:
         stop = min(int(self._bounds[clip + 1]), index + self._max_gap + 1)
         own = self._seen[index]
         return [i for i in range(first, stop) if i != index and not own.isdisjoint(self._seen[i])]
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def sample(self, index: int, rng: np.random.Generator) -> list[Sample]:
+        """Frame ``keys[index]`` and one of its partners, as a model takes them."""
+        first = int(self.keys[index])
+        partners = self.partners(first)
+        second = partners[int(rng.integers(len(partners)))]
+        return [self._mapped.sample(first, rng), self._mapped.sample(second, rng)]
 
 
 def build_pair_loader(
@@ -81,31 +92,6 @@ def build_pair_loader(
         ValueError: if ``batch_size``, ``max_gap``, ``seed`` or ``num_workers`` is unusable.
         DataError: if no two frames make a pair.
     """
-    check_workers(num_workers)
-    rank, world_size = rank_and_world_size()
-    if batch_size < 2 or batch_size % (2 * world_size):
-        raise ValueError(
-            f"batch_size {batch_size} is the number of frames per step over all processes, which come in pairs: it "
-            f"must be a positive multiple of {2 * world_size}, twice the number of processes"
-        )
-    pairs = FramePairs(dataset, max_gap)
-    sampler = TrainSampler(len(pairs.keys), batch_size // 2, seed, rank, world_size)
-    batches = _PairBatches(MappedDataset(dataset, transforms), pairs, sampler)
-    return TrainLoader(dataset, batches, batch_size, num_workers)
-
-
-class _PairBatches(Dataset):
-    """Batch number -> samples of this process."""
-
-    def __init__(self, mapped: MappedDataset, pairs: FramePairs, sampler: TrainSampler) -> None:
-        self.mapped, self.pairs, self.sampler = mapped, pairs, sampler
-
-    def __getitem__(self, step: int) -> list[Sample]:
-        samples = []
-        for position in self.sampler.positions(step):
-            rng = self.sampler.generator(position)
-            first = int(self.pairs.keys[self.sampler.image(position)])
-            partners = self.pairs.partners(first)
-            second = partners[int(rng.integers(len(partners)))]
-            samples += [self.mapped.sample(first, rng), self.mapped.sample(second, rng)]
-        return samples
+    check_group_batches(batch_size, 2, num_workers, "pairs", ", twice the number of processes")
+    pairs = FramePairs(dataset, max_gap, transforms)
+    return group_loader(dataset, pairs, 2, batch_size, num_workers, seed)

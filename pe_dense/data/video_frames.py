@@ -7,17 +7,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
 
 from pe_dense.data.errors import DataError
+from pe_dense.data.frame_groups import check_group_batches, group_loader
 from pe_dense.data.geometry import View
 from pe_dense.data.image_io import planes
 from pe_dense.data.indexed_png import VOID
-from pe_dense.data.loader import TrainLoader, check_workers, rank_and_world_size
-from pe_dense.data.sampler import TrainSampler
+from pe_dense.data.loader import TrainLoader
 from pe_dense.data.transforms import Transform
 from pe_dense.data.video_sequences import VideoSequence, VideoSequences
-from pe_dense.structures.wording import counted, few
 
 
 class VideoFrames:
@@ -38,12 +36,7 @@ class VideoFrames:
 
     def __init__(self, videos: VideoSequences) -> None:
         self.videos = videos
-        blind = [sequence.name for sequence in videos if not sequence.images]
-        if blind:
-            raise DataError(
-                f"{videos.source}: {counted(len(blind), 'sequence')} without images, only masks: {few(blind)}; "
-                "complete the data, or give the folder of the images"
-            )
+        videos.require_images()
         self.clip_bounds = np.cumsum([0, *(len(sequence.frames) for sequence in videos)], dtype=np.int64)
 
     def __len__(self) -> int:
@@ -120,33 +113,12 @@ def build_clip_loader(
         ValueError: if a number is unusable.
         DataError: if no annotated frame has another one near it.
     """
-    check_workers(num_workers)
-    rank, world_size = rank_and_world_size()
     for name, value, least in (("clip_length", clip_length, 2), ("max_gap", max_gap, 1)):
         if value < least:
             raise ValueError(f"{name} must be at least {least}, it is {value}")
-    if batch_size < 1 or batch_size % (clip_length * world_size):
-        raise ValueError(
-            f"batch_size {batch_size} is the number of frames per step over all processes, which come in clips of "
-            f"{clip_length}: it must be a positive multiple of {clip_length * world_size}"
-        )
+    check_group_batches(batch_size, clip_length, num_workers, f"clips of {clip_length}")
     clips = _Clips(dataset, transforms, clip_length, max_gap)
-    sampler = TrainSampler(len(clips), batch_size // clip_length, seed, rank, world_size)
-    return TrainLoader(dataset, _ClipBatches(clips, sampler), batch_size, num_workers)
-
-
-class _ClipBatches(Dataset):
-    """Batch number -> samples of this process."""
-
-    def __init__(self, clips: _Clips, sampler: TrainSampler) -> None:
-        self.clips, self.sampler = clips, sampler
-
-    def __getitem__(self, step: int) -> list[dict[str, Any]]:
-        return [
-            {**sample, "clip": place}
-            for place in self.sampler.positions(step)
-            for sample in self.clips.sample(self.sampler.image(place), self.sampler.generator(place))
-        ]
+    return group_loader(dataset, clips, clip_length, batch_size, num_workers, seed)
 
 
 class _Clips:

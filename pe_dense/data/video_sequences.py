@@ -6,7 +6,7 @@ import copy
 import logging
 import os
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -179,6 +179,20 @@ class VideoSequences:
         part = copy.copy(self)
         part.sequences = [by_name[name] for name in dict.fromkeys(names)]
         return part
+
+    def require_images(self, sequences: Iterable[VideoSequence] | None = None) -> None:
+        """Are there images of these sequences, by default of all?
+
+        Raises:
+            DataError: if some have only masks; all are named.
+        """
+        asked = self.sequences if sequences is None else sequences
+        blind = [sequence.name for sequence in asked if not sequence.images]
+        if blind:
+            raise DataError(
+                f"{self.source}: {counted(len(blind), 'sequence')} without images, only masks: {few(blind)}; complete "
+                "the data, or give the folder of the images"
+            )
 
     def open_results(self, folder: str | os.PathLike[str]) -> VideoResults:
         """Saved results of the data set's kind of masks.

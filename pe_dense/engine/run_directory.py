@@ -148,6 +148,21 @@ def bring_back_replaced(output_dir: Path) -> None:
     logger.warning("a run that was to overwrite the one in %s took no step: the earlier one is back", output_dir)
 
 
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that it is there whole, or as it was.
+
+    Raises:
+        OSError: if that cannot be done.
+    """
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
 def _move(path: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     os.replace(path, target)

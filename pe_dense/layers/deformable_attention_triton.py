@@ -27,6 +27,15 @@ def _axis(at: Any, cells: Any) -> Any:
 
 
 @triton.jit
+def _position(weights: Any, locations: Any, i: Any, used: Any, width: Any, height: Any) -> Any:
+    """Weight of position ``i``, and its cell and what is left over, across and down."""
+    weight = tl.load(weights + i, mask=used, other=0.0)
+    column, right = _axis(tl.load(locations + 2 * i, mask=used, other=0.0) * width - 0.5, width)
+    line, down = _axis(tl.load(locations + 2 * i + 1, mask=used, other=0.0) * height - 0.5, height)
+    return weight, column, right, line, down
+
+
+@triton.jit
 def _forward_kernel(
     value: Any, shapes: Any, locations: Any, weights: Any, out: Any,
     rows: Any, tokens: Any, heads: Any, dim: Any, levels: Any, points: Any,
@@ -47,11 +56,7 @@ def _forward_kernel(
         width = tl.load(shapes + 2 * level + 1)
         for point in range(points):
             i = first + level * points + point
-            weight = tl.load(weights + i, mask=used, other=0.0)
-            x = tl.load(locations + 2 * i, mask=used, other=0.0) * width - 0.5
-            y = tl.load(locations + 2 * i + 1, mask=used, other=0.0) * height - 0.5
-            column, right = _axis(x, width)
-            line, down = _axis(y, height)
+            weight, column, right, line, down = _position(weights, locations, i, used, width, height)
             for corner in tl.static_range(4):
                 cx = column + corner % 2
                 cy = line + corner // 2
@@ -90,11 +95,7 @@ def _backward_kernel(
         width = tl.load(shapes + 2 * level + 1)
         for point in range(points):
             i = first + level * points + point
-            weight = tl.load(weights + i, mask=used, other=0.0)
-            x = tl.load(locations + 2 * i, mask=used, other=0.0) * width - 0.5
-            y = tl.load(locations + 2 * i + 1, mask=used, other=0.0) * height - 0.5
-            column, right = _axis(x, width)
-            line, down = _axis(y, height)
+            weight, column, right, line, down = _position(weights, locations, i, used, width, height)
             by_weight = tl.zeros((ROWS,), tl.float32)
             by_x = tl.zeros((ROWS,), tl.float32)
             by_y = tl.zeros((ROWS,), tl.float32)

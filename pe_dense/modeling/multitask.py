@@ -14,10 +14,9 @@ from pe_dense.config.errors import did_you_mean
 from pe_dense.modeling.backbone.dense_model import DenseModel, Sample, sample_name
 from pe_dense.modeling.backbone.encoder_shape import EncoderShape
 from pe_dense.modeling.backbone.features import EncoderFeatures, prepare_encoder
-from pe_dense.modeling.backbone.pyramid import FeaturePyramid
+from pe_dense.modeling.backbone.pyramid import FeaturePyramid, Layer
 from pe_dense.modeling.backbone.vit import PerceptionEncoder
 
-Layer = tuple[Tensor, Tensor | None]
 Neck = EncoderFeatures | FeaturePyramid
 
 

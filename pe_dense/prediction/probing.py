@@ -14,18 +14,18 @@ from pe_dense.config import LazyCall, instantiate
 from pe_dense.engine import RunSettings
 from pe_dense.engine.build import initial_model, without_pretrained
 from pe_dense.engine.checkpoint import BEST, latest_checkpoint, load_checkpoint, load_weights
-from pe_dense.engine.run import config_of_checkpoint, prepare, train
+from pe_dense.engine.run import prepare, train
 from pe_dense.evaluation import LayerScores
 from pe_dense.modeling.backbone import FeatureCache, LayerProbe
 from pe_dense.modeling.backbone.features import running
 from pe_dense.modeling.backbone.layer_statistics import layer_statistics
 from pe_dense.modeling.classification import ImageClassifier
 from pe_dense.modeling.tracking import TrackerProbe
+from pe_dense.prediction.encoder_source import ENCODER, TrainedEncoder
 from pe_dense.prediction.layer_vectors import LayerVectors
 from pe_dense.prediction.score_files import write_scores
 from pe_dense.prediction.track_probing import probe_tracking, spread_frames
 
-_ENCODER = "backbone.backbone."  # of the names of a model's weights
 _COPIES = "probes."
 _TRAINED_PARTS = ("train", "knn", "statistics")
 _TRACKED_PARTS = ("track", "statistics")
@@ -190,24 +190,14 @@ def with_encoder_of(cfg: DictConfig, run: str | Path) -> DictConfig:
         FileNotFoundError: if there is no such checkpoint.
         ValueError: if its model has no encoder in the places where models have theirs.
     """
-    saved = load_checkpoint(run)
-    source = without_pretrained(config_of_checkpoint(saved)).model
-    while source.get("model") is not None:  # itself a probe
-        source = source.model
-    encoder: Any = OmegaConf.select(source, "backbone.backbone") or source.get("encoder")
-    if encoder is None or not any(name.startswith(_ENCODER) for name in saved.weights):
-        raise ValueError(f"checkpoint {saved.path}: its model has no encoder to probe")
-    probed = cfg.model.model
-    probed.backbone.backbone = OmegaConf.to_container(encoder, resolve=True)
-    probed.backbone.layers = [-1]
-    task = source if source.get("tasks") is None else next(iter(source.tasks.values()))  # all tasks normalise alike
-    for key in ("pixel_mean", "pixel_std"):
-        if task.get(key) is not None:
-            probed[key] = OmegaConf.to_container(task[key], resolve=True)
+    found = TrainedEncoder.find(run, "to probe")
+    found.put_into(cfg.model.model)
+    cfg.model.model.backbone.layers = [-1]
+    saved = found.checkpoint
     parts = {".".join(name.split(".")[: 2 if name.startswith("backbone.") else 1]) + "." for name in saved.weights}
     cfg.train.init_from = str(saved.path)
     copies = {_COPIES} if cfg.get("videos") is None else parts & {_COPIES}  # a tracker has no weights of its own
-    cfg.train.init_skip = [*copies, *sorted(parts - {_ENCODER, _COPIES})]
+    cfg.train.init_skip = [*copies, *sorted(parts - {ENCODER, _COPIES})]
     return cfg
 
 

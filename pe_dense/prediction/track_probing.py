@@ -29,7 +29,6 @@ from pe_dense.modeling.tracking import TrackerProbe
 from pe_dense.prediction.progress import ProgressReport
 from pe_dense.prediction.score_files import write_scores
 from pe_dense.prediction.track_scores import Scores, TrackScores
-from pe_dense.structures.wording import counted, few
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +59,7 @@ def probe_tracking(
     data: VideoSequences = instantiate(cfg.videos)
     plan = plan_scoring(data)
     videos = [sequence for sequence in data if sequence.name in plan]
-    _require_images(data, videos)
+    data.require_images(videos)
     saved = TrackScores(output / "tracking", _identity(model, settings.precision))
     _check_directory(output)
     saved.check(resume, settings.overwrite)
@@ -130,7 +129,7 @@ def spread_frames(data: VideoSequences, count: int) -> Iterator[np.ndarray]:
     Raises:
         DataError: if no video has images, or one cannot be read.
     """
-    _require_images(data, list(data))
+    data.require_images()
     places = [(sequence, frame) for sequence in data for frame in sequence.images]
     count = min(count, len(places))
     for i in range(count):
@@ -165,15 +164,12 @@ def _scores_of(
 
 def _follow(model: TrackerProbe, sequence: VideoSequence, frame: str, precision: str) -> Mapping[int, np.ndarray]:
     """Labels of the next frame by layer, with the masks of objects that begin in it."""
-    image = sequence.read_image(frame)
-    new = [number for number, first in sequence.objects.items() if first == frame]
+    image, given = sequence.read_image(frame), sequence.read_given(frame)
     try:
         with autocast(model.device, precision), torch.no_grad():
-            labels = None if model.is_empty else model.step(image)
-            if new or labels is None:
-                given = sequence.read_labels(frame)
-                given = np.where(np.isin(given, new), given, 0)
-                labels = model.init(image, given) if labels is None else model.add(given)
+            labels = {} if model.is_empty else model.step(image)
+            if given is not None:
+                labels = model.add(given) if labels else model.init(image, given)
     except (TypeError, ValueError) as error:
         raise DataError(f"sequence {sequence.name}, frame {frame}: {error}") from error
     return labels
@@ -184,15 +180,6 @@ def _tracked_frames(sequence: VideoSequence, plan: Plan) -> list[str]:
     places = {frame: place for place, frame in enumerate(sequence.frames)}
     start = min(places[first] for first in sequence.objects.values())
     return list(sequence.frames[start : max(places[frame] for frame in plan) + 1])
-
-
-def _require_images(data: VideoSequences, videos: Sequence[VideoSequence]) -> None:
-    blind = [sequence.name for sequence in videos if not sequence.images]
-    if blind:
-        raise DataError(
-            f"{data.source}: {counted(len(blind), 'sequence')} without images, only masks: {few(blind)}; complete the "
-            f"data, or give the folder of the images"
-        )
 
 
 def _check_directory(output: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 import orjson
 
 from pe_dense.engine.config_diff import changed_keys, describe_changes, flat_config
-from pe_dense.engine.run_directory import OUTPUT_KEY, RunDirectoryError, writing_to
+from pe_dense.engine.run_directory import OUTPUT_KEY, RunDirectoryError, write_whole, writing_to
 from pe_dense.evaluation import ObjectScores
 from pe_dense.structures.wording import counted
 
@@ -72,7 +71,7 @@ class TrackScores:
             for path in self._files.glob("*"):
                 if not resume or path.suffix == ".tmp":
                     path.unlink()
-            _replace(self.folder / NOTE, orjson.dumps(self._of, option=orjson.OPT_INDENT_2))
+            write_whole(self.folder / NOTE, orjson.dumps(self._of, option=orjson.OPT_INDENT_2))
 
     def read(self, sequence: str, key: str) -> Scores:
         """The scores of a sequence; none if there are none, or those of other data.
@@ -108,14 +107,4 @@ class TrackScores:
             "layers": {str(layer): [one.values.tolist() for one in objects] for layer, objects in scores.items()},
         }
         with writing_to(self.folder.parent):
-            _replace(self._files / f"{sequence}.json", orjson.dumps(content))
-
-
-def _replace(path: Path, content: bytes) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
+            write_whole(self._files / f"{sequence}.json", orjson.dumps(content))

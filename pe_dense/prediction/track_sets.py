@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import multiprocessing
-import os
 import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -21,14 +20,15 @@ import torch
 from pe_dense.data import DataError, VideoSequence, VideoSequences, write_indexed_png
 from pe_dense.engine import setup_logging
 from pe_dense.engine.config_diff import changed_keys, describe_changes, flat_config
-from pe_dense.engine.run_directory import RunDirectoryError
+from pe_dense.engine.run_directory import RunDirectoryError, write_whole
 from pe_dense.engine.settings import pick_device
 from pe_dense.engine.trainer import autocast
 from pe_dense.evaluation import ObjectScores, evaluate_vos_results, write_vos_tables
 from pe_dense.evaluation.vos import scored_frames
+from pe_dense.modeling.backbone.feature_cache import weights_digest
 from pe_dense.modeling.tracking import VideoObjectTracker, follow
 from pe_dense.prediction.progress import ProgressReport
-from pe_dense.prediction.tracker_loading import TrackerSource, weights_digest
+from pe_dense.prediction.tracker_loading import TrackerSource
 from pe_dense.structures.wording import counted, few
 
 logger = logging.getLogger(__name__)
@@ -191,9 +191,7 @@ class _Results:
         self.masks.mkdir(parents=True, exist_ok=True)
         for left in self.masks.glob(f".*{_PARTIAL}"):
             shutil.rmtree(left)
-        temporary = note.with_name(f".{NOTE}{_PARTIAL}")
-        temporary.write_text(json.dumps(self._identity, indent=1) + "\n", encoding="utf-8")
-        os.replace(temporary, note)
+        write_whole(note, (json.dumps(self._identity, indent=1) + "\n").encode())
 
     def _compare(self, note: Path) -> None:
         try:
@@ -227,12 +225,7 @@ def _identity(
 
 
 def _check_data(videos: VideoSequences) -> None:
-    blind = [sequence.name for sequence in videos if not sequence.images]
-    if blind:
-        raise DataError(
-            f"{videos.source}: {counted(len(blind), 'sequence')} without images, only masks: {few(blind)}; complete "
-            "the data, or give the folder of the images"
-        )
+    videos.require_images()
     missing = [f"{s.name}/{frame}" for s in videos for frame in sorted((s.asked or frozenset()) - s.images.keys())]
     if missing:
         raise DataError(

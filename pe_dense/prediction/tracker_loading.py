@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,10 +16,9 @@ from pe_dense.engine.checkpoint import CheckpointError, load_checkpoint, load_we
 from pe_dense.engine.rng import seed_all
 from pe_dense.engine.run import config_of_checkpoint, without_pretrained
 from pe_dense.modeling.tracking import VideoObjectTracker
+from pe_dense.prediction.encoder_source import ENCODER, TrainedEncoder
 
 logger = logging.getLogger(__name__)
-
-_ENCODER = "backbone.backbone."  # of the names of a model's weights
 
 
 @dataclass(frozen=True)
@@ -106,34 +104,17 @@ class TrackerSource:
         return model.to(device).eval()
 
 
-def weights_digest(tracker: VideoObjectTracker) -> str:
-    """Stands for all weights of a tracker."""
-    digest = hashlib.sha256()
-    for name, value in tracker.state_dict().items():
-        digest.update(name.encode())
-        digest.update(value.float().cpu().contiguous().numpy().data)
-    return digest.hexdigest()[:16]
-
-
 def _with_encoder_of(cfg: DictConfig, run: str | Path) -> DictConfig:
-    saved = load_checkpoint(run)
-    source = without_pretrained(config_of_checkpoint(saved)).model
-    encoder: Any = OmegaConf.select(source, "backbone.backbone") or source.get("encoder")
-    if encoder is None or not any(name.startswith(_ENCODER) for name in saved.weights):
-        raise ValueError(f"checkpoint {saved.path}: its model has no encoder to track with")
+    found = TrainedEncoder.find(run, "to track with")
     if OmegaConf.select(cfg, "model.backbone.backbone") is None:
         raise ValueError("the config's model has no encoder (model.backbone.backbone) that another could replace")
-    cfg.model.backbone.backbone = OmegaConf.to_container(encoder, resolve=True)
-    task = source if source.get("tasks") is None else next(iter(source.tasks.values()))  # all tasks normalise alike
-    for key in ("pixel_mean", "pixel_std"):
-        if task.get(key) is not None:
-            cfg.model[key] = OmegaConf.to_container(task[key], resolve=True)
+    found.put_into(cfg.model)
     return cfg
 
 
 def _load_encoder(model: VideoObjectTracker, run: Path) -> None:
     saved = load_checkpoint(run)
-    weights = {name.removeprefix(_ENCODER): t for name, t in saved.weights.items() if name.startswith(_ENCODER)}
+    weights = {name.removeprefix(ENCODER): t for name, t in saved.weights.items() if name.startswith(ENCODER)}
     encoder: Any = model.backbone.backbone
     try:
         encoder.load_state_dict(weights)

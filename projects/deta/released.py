@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pe_dense.modeling.backbone import WeightsError
 from pe_dense.modeling.backbone.weights import listed
-from pe_dense.modeling.detection.released import COMPUTED, load_strictly, read_released, rename_keys
+from pe_dense.modeling.detection.released import COMPUTED, load_strictly, read_released, to_ours, to_theirs
 
 # (released, ours); see pe_dense.modeling.detection.released.TABLE. The first row that fits counts.
 TABLE: tuple[tuple[str, str], ...] = (
@@ -24,7 +24,6 @@ TABLE: tuple[tuple[str, str], ...] = (
     ("bbox_embed.*", "bbox_embed.*"),
 )
 _ALIAS = re.compile(r"transformer\.decoder\.((class|bbox)_embed\..+)")  # the release registers its heads twice
-_BATCHED = "backbone.backbone.positional_embedding"  # 1 x N x C in the files, N x C here
 _HEADS = ("class_embed.", "bbox_embed.")
 
 
@@ -73,10 +72,7 @@ def from_released(state: Mapping[str, Tensor], source: str = "the state dict") -
             wrong.append(f"{alias} and {key}")
     if wrong:
         raise WeightsError(f"{source}: two names of a head stand for different tensors:{listed(wrong)}")
-    renamed = rename_keys(kept, TABLE, f"{source} is not a released DETA detector")
-    if _BATCHED in renamed:
-        renamed[_BATCHED] = renamed[_BATCHED].flatten(0, -2)
-    return renamed
+    return to_ours(kept, TABLE, f"{source} is not a released DETA detector")
 
 
 def to_released(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -85,9 +81,7 @@ def to_released(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Raises:
         WeightsError: if the table has no row for a key.
     """
-    state = {key: value[None] if key == _BATCHED else value for key, value in state.items()}
-    table = [(ours, theirs) for theirs, ours in TABLE]
-    renamed = rename_keys(state, table, "the state dict is not that of a DETA detector")
+    renamed = to_theirs(state, TABLE, "the state dict is not that of a DETA detector")
     return renamed | {f"transformer.decoder.{k}": v for k, v in renamed.items() if k.startswith(_HEADS)}
 
 

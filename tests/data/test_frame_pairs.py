@@ -81,7 +81,7 @@ def test_processes_share_each_batch(data: TrackedFrames, monkeypatch: pytest.Mon
     whole = next(build_pair_loader(data, [], 8, 3, 0, 1).iterate(4))
     parts = []
     for rank in range(2):
-        monkeypatch.setattr("pe_dense.data.frame_pairs.rank_and_world_size", lambda rank=rank: (rank, 2))
+        monkeypatch.setattr("pe_dense.data.frame_groups.rank_and_world_size", lambda rank=rank: (rank, 2))
         parts += next(build_pair_loader(data, [], 8, 3, 0, 1).iterate(4))
         with pytest.raises(ValueError, match=r"batch_size 6 .* positive multiple of 4, twice the number of processes"):
             build_pair_loader(data, [], 6, 3, 0, 1)

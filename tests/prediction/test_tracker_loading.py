@@ -9,6 +9,7 @@ from pe_dense.config import LazyCall as L
 from pe_dense.config import instantiate, load_config, save_config, to_yaml
 from pe_dense.engine.checkpoint import Checkpoint, CheckpointError, save_checkpoint
 from pe_dense.modeling.backbone import EncoderFeatures, PerceptionEncoder
+from pe_dense.modeling.backbone.feature_cache import weights_digest
 from pe_dense.modeling.tracking import (
     LabelPropagation,
     LearnedTracker,
@@ -17,7 +18,6 @@ from pe_dense.modeling.tracking import (
     TokenProjection,
 )
 from pe_dense.prediction import TrackerSource
-from pe_dense.prediction.tracker_loading import weights_digest
 
 CPU = torch.device("cpu")
 TOWER = {"embed_dim": 24, "depth": 2, "num_heads": 2, "mlp_dim": 48, "patch_size": 4, "grid_size": 8}

@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from pe_dense.modeling.backbone.vit import PerceptionEncoder
 
@@ -173,8 +173,14 @@ def encoder_fingerprint(encoder: PerceptionEncoder) -> str:
     """A digest of all weights of an encoder, and of the settings (heads, windows, positions) that they do not show."""
     blocks = [(block.window, block.zero_padding) for block in encoder.blocks]
     settings = [encoder.num_heads, encoder.window_size, encoder.abs_pos, encoder.rope_reference, blocks]
-    digest = hashlib.sha256(repr(settings).encode())
-    for name, value in encoder.state_dict().items():
+    return weights_digest(encoder, repr(settings))
+
+
+@torch.no_grad()
+def weights_digest(module: nn.Module, settings: str = "") -> str:
+    """Stands for all weights of a module, and for settings that they do not show."""
+    digest = hashlib.sha256(settings.encode())
+    for name, value in module.state_dict().items():
         digest.update(name.encode())
         digest.update(value.float().cpu().contiguous().numpy().data)
     return digest.hexdigest()[:16]

@@ -11,7 +11,7 @@ from pe_dense.layers.conv_norm import ConvNorm
 from pe_dense.layers.layer_norm2d import LayerNorm2d
 from pe_dense.modeling.backbone.encoder_shape import EncoderShape
 from pe_dense.modeling.backbone.features import running
-from pe_dense.modeling.backbone.pyramid import FeaturePyramid, PyramidMode
+from pe_dense.modeling.backbone.pyramid import FeaturePyramid, Layer, PyramidMode
 from pe_dense.modeling.backbone.vit import PerceptionEncoder
 
 
@@ -57,7 +57,7 @@ class SpatialPriorPyramid(FeaturePyramid):
         layers = running(self.backbone).forward_intermediates_with_cls(images, self.layers, norm=self.norm)
         return self._pyramid(layers, dict(zip(self.sources, self.prior(images))))
 
-    def from_layers(self, layers: Sequence[tuple[Tensor, Tensor | None]]) -> NoReturn:
+    def from_layers(self, layers: Sequence[Layer]) -> NoReturn:
         """Layers are not enough.
 
         Raises:

@@ -107,15 +107,11 @@ def from_detectron2(state: Mapping[str, Tensor], source: str = "the state dict")
     Raises:
         WeightsError: if the table has no row for a key.
     """
-    kept = {key: value for key, value in state.items() if not COMPUTED.search(key)}
     problem = (
         f"{source} is not a released Mask R-CNN; an encoder's file goes to the encoder's own weights option, "
         "a checkpoint of a run to train.init_from or --checkpoint"
     )
-    renamed = rename_keys(kept, TABLE, problem)
-    if _BATCHED in renamed:
-        renamed[_BATCHED] = renamed[_BATCHED].flatten(0, -2)
-    return renamed
+    return to_ours(state, TABLE, problem)
 
 
 def to_detectron2(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -124,9 +120,29 @@ def to_detectron2(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Raises:
         WeightsError: if the table has no row for a key.
     """
+    return to_theirs(state, TABLE, "the state dict is not that of a Mask R-CNN with ViTDet's heads")
+
+
+def to_ours(state: Mapping[str, Tensor], table: Iterable[tuple[str, str]], problem: str) -> dict[str, Tensor]:
+    """A released state dict under our names, by a table of (theirs, ours); rotary tables are left out.
+
+    Raises:
+        WeightsError: starting with ``problem``, if the table has no row for a key.
+    """
+    renamed = rename_keys({k: v for k, v in state.items() if not COMPUTED.search(k)}, table, problem)
+    if _BATCHED in renamed:
+        renamed[_BATCHED] = renamed[_BATCHED].flatten(0, -2)
+    return renamed
+
+
+def to_theirs(state: Mapping[str, Tensor], table: Iterable[tuple[str, str]], problem: str) -> dict[str, Tensor]:
+    """The other way, by the same table.
+
+    Raises:
+        WeightsError: as :func:`to_ours`.
+    """
     state = {key: value[None] if key == _BATCHED else value for key, value in state.items()}
-    table = [(ours, theirs) for theirs, ours in TABLE]
-    return rename_keys(state, table, "the state dict is not that of a Mask R-CNN with ViTDet's heads")
+    return rename_keys(state, [(ours, theirs) for theirs, ours in table], problem)
 
 
 def rename_keys(state: Mapping[str, Tensor], table: Iterable[tuple[str, str]], problem: str) -> dict[str, Tensor]:

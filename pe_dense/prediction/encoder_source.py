@@ -1,0 +1,64 @@
+"""The encoder of a trained model, for another model to look through."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from pe_dense.engine.build import without_pretrained
+from pe_dense.engine.checkpoint import Checkpoint, load_checkpoint
+from pe_dense.engine.run import config_of_checkpoint
+
+ENCODER = "backbone.backbone."
+"""How the names of an encoder's weights begin."""
+
+
+@dataclass(frozen=True)
+class TrainedEncoder:
+    """What another model needs to see with this encoder.
+
+    Attributes:
+        checkpoint: that it was found in.
+        config: how it is built, without pretrained weights.
+        normalization: ``pixel_mean`` and ``pixel_std``, where the model has them.
+    """
+
+    checkpoint: Checkpoint
+    config: Any
+    normalization: dict[str, Any]
+
+    @classmethod
+    def find(cls, run: str | Path, purpose: str) -> TrainedEncoder:
+        """Look into a checkpoint, or the folder of a run.
+
+        Args:
+            run: of any model.
+            purpose: what it is for, for the message: "to probe".
+
+        Raises:
+            FileNotFoundError: if there is no such checkpoint.
+            ValueError: if its model has no encoder in the places where models have theirs.
+        """
+        saved = load_checkpoint(run)
+        source = without_pretrained(config_of_checkpoint(saved)).model
+        while source.get("model") is not None:  # a probe
+            source = source.model
+        encoder: Any = OmegaConf.select(source, "backbone.backbone") or source.get("encoder")
+        if encoder is None or not any(name.startswith(ENCODER) for name in saved.weights):
+            raise ValueError(f"checkpoint {saved.path}: its model has no encoder {purpose}")
+        task = source if source.get("tasks") is None else next(iter(source.tasks.values()))  # all tasks normalise alike
+        plain = {
+            key: OmegaConf.to_container(task[key], resolve=True)
+            for key in ("pixel_mean", "pixel_std")
+            if task.get(key) is not None
+        }
+        return cls(saved, OmegaConf.to_container(encoder, resolve=True), plain)
+
+    def put_into(self, model: DictConfig) -> None:
+        """Let a model's config, which has ``backbone.backbone``, see with it."""
+        model.backbone.backbone = self.config
+        for key, value in self.normalization.items():
+            model[key] = value
