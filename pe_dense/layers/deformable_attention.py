@@ -262,7 +262,7 @@ class _DeformableAttention(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None]:  # type: ignore[override]  # one result
         value, locations, weights = ctx.saved_tensors
         table, cells = _bordered(value, ctx.shapes), _Cells.of(ctx.shapes, weights)
         grad_table = torch.zeros_like(table) if ctx.needs_input_grad[0] else None

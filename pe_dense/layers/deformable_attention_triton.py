@@ -131,7 +131,7 @@ class _Attend(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, Tensor, Tensor]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, Tensor, Tensor]:  # type: ignore[override]  # one result
         value, shapes, locations, weights = ctx.saved_tensors
         grad_value = torch.zeros_like(value, dtype=torch.float32)
         grad_locations, grad_weights = torch.empty_like(locations), torch.empty_like(weights)

@@ -8,7 +8,7 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pe_dense.data.mapper import ImageDataset
 from pe_dense.engine.trainer import autocast
-from pe_dense.modeling.backbone import LayerProbe
+from pe_dense.modeling.backbone import EncoderFeatures, LayerProbe
 from pe_dense.modeling.backbone.feature_cache import encoder_fingerprint
 from pe_dense.modeling.backbone.features import covered_cells, running
 from pe_dense.modeling.classification import Pooling, pooled
@@ -63,7 +63,7 @@ class LayerVectors:
         self, folder: Path, name: str, model: LayerProbe, pooling: Pooling, precision: str, settings: str
     ) -> None:
         self.folder, self.name, self.model, self.pooling, self.precision = folder, name, model, pooling, precision
-        encoder = encoder_fingerprint(running(model.backbone.backbone))  # type: ignore[arg-type]
+        encoder = encoder_fingerprint(running(cast(EncoderFeatures, model.backbone).backbone))
         self._of = json.dumps([encoder, model.pixel_mean, model.pixel_std, pooling, precision, settings])
         self._files: list[Path] = []
 

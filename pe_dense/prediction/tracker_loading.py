@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -71,14 +71,15 @@ class TrackerSource:
             raise ValueError("give a config file, a checkpoint, or both")
         if encoder_from is not None:
             cfg = _with_encoder_of(cfg, encoder_from)
-        cfg = OmegaConf.create({"model": OmegaConf.to_container(cfg, resolve=True)["model"]})  # type: ignore[index,call-overload]
+        plain: Any = OmegaConf.to_container(cfg, resolve=True)
+        cfg = OmegaConf.create({"model": plain["model"]})
         weights, encoder = (None if path is None else Path(path) for path in (checkpoint, encoder_from))
         return cls(to_yaml(cfg), weights, encoder, seed)
 
     def model_config(self) -> dict[str, Any]:
         """The config of the model as plain data."""
-        plain: dict[str, Any] = OmegaConf.to_container(from_yaml(self.config, "tracker").model)  # type: ignore[assignment]
-        return plain
+        plain: Any = OmegaConf.to_container(from_yaml(self.config, "tracker").model)
+        return cast(dict[str, Any], plain)
 
     def build(self, device: torch.device) -> VideoObjectTracker:
         """The tracker, with its weights.
