@@ -61,7 +61,6 @@ class PairedImages:
         if not self.pairs:
             raise DataError(f"{source} names no image with labels; check the path")
         _require_files(self.pairs, source)
-        logger.info("%s: %s with labels", source, counted(len(self.pairs), "image"))
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -103,8 +102,9 @@ def check_same_size(item: dict[str, Any], labels: np.ndarray, name: str) -> None
     """Raise ``DataError`` unless labels (H x W) and image of an item have one size."""
     if labels.shape != (item["height"], item["width"]):
         raise DataError(
-            f"{name} is {labels.shape[1]} x {labels.shape[0]} but its image {item['file_name']} is {item['width']} x "
-            f"{item['height']} (EXIF rotation applied); register both to the same pixels, or correct the pairing"
+            f"{name} is {labels.shape[1]} pixels wide and {labels.shape[0]} high but its image {item['file_name']} is "
+            f"{item['width']} wide and {item['height']} high (EXIF rotation applied); register both to the same "
+            "pixels, or correct the pairing"
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TypeVar
 
 import numpy as np
@@ -9,6 +10,8 @@ import numpy as np
 from pe_dense.data.errors import DataError
 from pe_dense.data.file_pairs import PairedImages
 from pe_dense.structures.wording import counted
+
+logger = logging.getLogger(__name__)
 
 D = TypeVar("D", bound=PairedImages)
 
@@ -25,13 +28,15 @@ def training_share(dataset: D, validation: D, val_fraction: float = 0.2, split_s
     Raises:
         DataError: if nothing would be left.
     """
-    held_out = {pair.image for pair in validation_share(dataset, validation, val_fraction, split_seed).pairs}
-    kept = [i for i, pair in enumerate(dataset.pairs) if pair.image not in held_out]
+    held_out = validation_share(dataset, validation, val_fraction, split_seed)
+    others = {pair.image for pair in held_out.pairs}
+    kept = [i for i, pair in enumerate(dataset.pairs) if pair.image not in others]
     if not kept:
         raise DataError(
             f"all {counted(len(dataset), 'image')} are held out for validation; lower data.val_fraction, or give "
             "validation images that are not the training images"
         )
+    logger.info("%s to train, %d to validate", counted(len(kept), "image"), len(held_out))
     return dataset.select(kept)
 
 

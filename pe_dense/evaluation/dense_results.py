@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import filecmp
+import logging
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -18,6 +20,9 @@ from pe_dense.evaluation.dense import DenseData, DenseEvaluator
 from pe_dense.evaluation.dense_maps import INDEX_NAME
 from pe_dense.evaluation.json_file import read_json
 from pe_dense.structures.wording import counted
+
+logger = logging.getLogger(__name__)
+_READ_MOST = 20  # images whose bytes are compared; the sizes of all are
 
 
 class DenseResults:
@@ -56,7 +61,8 @@ class DenseResults:
         """Make sure that results and data set are about the same images.
 
         Those that ``tools/predict.py`` wrote have no image ids: they get those of the data set's images of the same
-        file, or of the same name if the images lie elsewhere; other images take no part.
+        file, or of the same name if the images lie elsewhere; other images take no part. Images of the same name in
+        another folder must be copies where both are there; where only the data set's is, a warning says so.
 
         Raises:
             ValueError: naming the first image or the classes that differ.
@@ -70,6 +76,7 @@ class DenseResults:
                     f"{self.path}: image {image_id} is {row['file_name']} in the results and {name} in the data set; "
                     "give the data that they were predicted on"
                 )
+        self._check_copies(dataset)
         classes = getattr(dataset, "classes", None)
         if self.classes is not None and classes is not None and list(classes) != self.classes:
             raise ValueError(
@@ -80,7 +87,7 @@ class DenseResults:
     def _matched(self, dataset: DenseData) -> dict[int, dict[str, Any]]:
         """The rows without image id by the ids of their images."""
         paths = [os.path.abspath(dataset.file_name(i)) for i in range(len(dataset))]
-        found = [os.path.abspath(os.path.join(self._image_root, row["file_name"])) for row in self._unnumbered]
+        found = [self._image(row) for row in self._unnumbered]
         if not set(found) & set(paths):  # the images have moved, or were copied
             paths, found = ([os.path.basename(path) for path in group] for group in (paths, found))
             often = Counter(paths) | Counter(found)
@@ -92,6 +99,27 @@ class DenseResults:
                 )
         ids = {path: i for i, path in enumerate(paths)}
         return {ids[path]: row for path, row in zip(found, self._unnumbered) if path in ids}
+
+    def _image(self, row: dict[str, Any]) -> str:
+        """The image that was predicted."""
+        return os.path.abspath(os.path.join(self._image_root, row["file_name"]))
+
+    def _check_copies(self, dataset: DenseData) -> None:
+        """Refuse other images of the same names."""
+        pairs = [(self._image(row), os.path.abspath(dataset.file_name(i))) for i, row in sorted(self._rows.items())]
+        moved = [pair for pair in pairs if pair[0] != pair[1]]
+        for number, pair in enumerate(moved):
+            if not all(map(os.path.isfile, pair)):
+                continue
+            alike = os.path.getsize(pair[0]) == os.path.getsize(pair[1])
+            if not alike or (number < _READ_MOST and not filecmp.cmp(*pair, shallow=False)):
+                raise ValueError(
+                    f"{self.path} holds predictions for {pair[0]}, and {pair[1]} of the data set is another image of "
+                    "the same name; predict the data set's own images, or give the data that these were predicted on"
+                )
+        gone = [pair for pair in moved if not os.path.isfile(pair[0])]
+        if gone:
+            logger.warning("%s was made for %s, not for %s; has it moved?", self.path, *gone[0])
 
     def output(self, image_id: int) -> dict[str, torch.Tensor]:
         """What the model returned for an image: ``depth`` (H x W float32, NaN where not finite) or ``sem_seg`` (int64).

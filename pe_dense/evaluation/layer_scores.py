@@ -19,6 +19,7 @@ HEADLINES = (
 """What the picture shows of each task, as in PE's figure."""
 
 _KEY = re.compile(r"layer_(\d+)/(.+)")
+_WIDEST = 110  # characters of a row of the table
 _COUNTS = ("images", "skipped", "sequences", "objects", "frames")
 
 
@@ -81,19 +82,22 @@ class LayerScores:
             raise ValueError(f"metric {metric} is unknown: choose one of {', '.join(self.scores)}")
 
     def table(self, metrics: Sequence[str] | None = None) -> str:
-        """A line per layer for a terminal, the best of each column marked with a star.
+        """A line per layer for a terminal, the best of each column marked with a star; many columns in several blocks.
+
+        Values that look like the best one have a star too; where all look alike, none has.
 
         Args:
             metrics: the columns; ``None`` takes all but recalls.
         """
         names = [m for m in self.scores if "/AR" not in m] if metrics is None else list(metrics)
-        best = {name: self.best(name) for name in names}
-        rows = [["layer", *(f"{name} " for name in names)]]
-        for layer in self.layers:
-            cells = [_number(name, self.scores[name].get(layer, math.nan)) for name in names]
-            rows.append([str(layer), *(c + ("*" if best[n] == layer else " ") for n, c in zip(names, cells))])
-        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-        return "\n".join("  ".join(cell.rjust(w) for cell, w in zip(row, widths)).rstrip() for row in rows)
+        layers = [str(layer) for layer in self.layers]
+        columns = [_column(["layer", *layers])]
+        for name in names:
+            cells = [_number(name, self.scores[name].get(layer, math.nan)) for layer in self.layers]
+            best = self.best(name)
+            starred = cells[self.layers.index(best)] if best is not None and len(set(cells)) > 1 else None
+            columns.append(_column([f"{name} ", *(cell + ("*" if cell == starred else " ") for cell in cells)]))
+        return "\n\n".join("\n".join(map(str.rstrip, map("  ".join, zip(*block)))) for block in _blocks(columns))
 
     def to_json(self) -> str:
         """``{"best": {metric: layer}, "layers": {layer: {metric: value}}}``, null where there is no number."""
@@ -136,3 +140,18 @@ def _finite(value: float) -> float | None:
 
 def _number(metric: str, value: float) -> str:
     return "-" if math.isnan(value) else f"{value:.4f}" if metric.startswith("depth/") else f"{value:.2f}"
+
+
+def _column(cells: Sequence[str]) -> list[str]:
+    width = max(map(len, cells))
+    return [cell.rjust(width) for cell in cells]
+
+
+def _blocks(columns: Sequence[list[str]]) -> list[list[list[str]]]:
+    """As many columns side by side as a terminal is likely to show, the first one in each block."""
+    blocks = [[columns[0]]]
+    for column in columns[1:]:
+        if len(blocks[-1]) > 1 and sum(len(c[0]) + 2 for c in [*blocks[-1], column]) > _WIDEST:
+            blocks.append([columns[0]])
+        blocks[-1].append(column)
+    return blocks

@@ -19,7 +19,7 @@ from pe_dense.visualization.dense_errors import (
     fit_map,
     sem_seg_error_to_rgb,
 )
-from pe_dense.visualization.legends import class_strip
+from pe_dense.visualization.legends import by_frequency, class_strip
 from pe_dense.visualization.point_cloud import Intrinsics, point_cloud, save_ply
 from pe_dense.visualization.sheets import SHEET_SUFFIXES, contact_sheet, in_a_row, padded
 
@@ -144,7 +144,7 @@ def draw_dense(
 ) -> np.ndarray:
     """Image, ground truth, prediction and error of one image, ``width`` pixels each, with legends: H x W x 3 uint8."""
     picture = _row(image, compared, names, depth_error, width)
-    return picture if names is None else _with_classes(picture, _class_counts(compared), names)
+    return _with_classes(picture, _class_counts(compared), names)
 
 
 def _ranked(
@@ -235,6 +235,5 @@ def _with_classes(picture: np.ndarray, counts: np.ndarray, names: Sequence[str] 
     """The picture with the classes' colours below, most frequent first."""
     if names is None:
         return picture
-    order = [int(k) for k in np.argsort(-counts, kind="stable") if counts[k] and k != _IGNORE]
     others = {"wrong": WRONG, "not labelled": UNLABELLED}
-    return np.concatenate([picture, class_strip(order, names, picture.shape[1], others, size=16)])
+    return np.concatenate([picture, class_strip(by_frequency(counts), names, picture.shape[1], others, size=16)])

@@ -76,11 +76,13 @@ def _draw(axis: Axes, curve: LayerCurve) -> None:
     values = np.array([curve.values[layer] for layer in layers])
     axis.plot(layers, values, color=_LINE, marker="o", markersize=4, linewidth=1.5, clip_on=False)
     last = int(layers[-1])
-    if curve.best not in (None, last) and math.isfinite(curve.values[last]):
-        _mark(axis, last, curve.values[last], f"last: {curve.values[last]:.4g}", _LAST, "s")
+    marked = [layer for layer in (last, curve.best) if layer is not None and math.isfinite(curve.values[layer])]
+    texts = _told_apart([curve.values[layer] for layer in marked])
+    if curve.best is not None and last in marked and curve.best != last:
+        _mark(axis, last, curve.values[last], f"last: {texts[0]}", _LAST, "s")
     if curve.best is not None:
         what = "best and last" if curve.best == last else f"best, layer {curve.best}"
-        _mark(axis, curve.best, curve.values[curve.best], f"{what}: {curve.values[curve.best]:.4g}", _BEST, "*")
+        _mark(axis, curve.best, curve.values[curve.best], f"{what}: {texts[-1]}", _BEST, "*")
     axis.set_xlabel("layer")
     axis.set_ylabel(f"{curve.name} (lower is better)" if curve.lower_is_better else curve.name)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
@@ -94,6 +96,15 @@ def _draw(axis: Axes, curve: LayerCurve) -> None:
     axis.spines[["top", "right"]].set_visible(False)
     if curve.best is not None:
         axis.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, fontsize=9, frameon=False)
+
+
+def _told_apart(values: list[float]) -> list[str]:
+    """The values with four digits, or as many as it takes to tell different ones apart."""
+    for digits in range(4, 18):
+        texts = [f"{value:.{digits}g}" for value in values]
+        if len(set(texts)) == len(set(values)):
+            break
+    return texts
 
 
 def _widen(axis: Axes, values: np.ndarray) -> None:

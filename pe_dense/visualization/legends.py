@@ -82,6 +82,11 @@ def class_names(labels: Sequence[int], names: Names) -> list[str]:
     return [clean_text(str(known.get(label, label))) for label in labels]
 
 
+def by_frequency(counts: np.ndarray) -> list[int]:
+    """The classes that occur, most frequent first; pixels of each label value: 256, the last one not labelled."""
+    return [int(k) for k in np.argsort(-counts[:255], kind="stable") if counts[k]]
+
+
 def class_column(labels: Sequence[int], names: Names, height: int, size: int, min_width: int = 0) -> np.ndarray:
     """Names below each other, as many as fit in ``height``, and how many more there are: height x W x 3 uint8."""
     font = load_font(size)

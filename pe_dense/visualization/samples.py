@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from pe_dense.structures.wording import counted
-from pe_dense.visualization.canvas import as_rgb, fit_into
+from pe_dense.visualization.canvas import as_rgb, fit_into, save_image
 from pe_dense.visualization.dense import depth_to_rgb, overlay_sem_seg
 from pe_dense.visualization.instances import ColorBy, draw_instances
+from pe_dense.visualization.legends import by_frequency, class_strip
 from pe_dense.visualization.sheets import cell_size, contact_sheet
 
 
@@ -21,7 +22,6 @@ def draw_sample(
     names: Sequence[str] | None = None,
     width: int = 480,
     color_by: ColorBy = "class",
-    label_names: Sequence[str] | None = None,
 ) -> list[np.ndarray]:
     """Pictures of one sample: the image with its instances, then depth and semantic labels if it has them.
 
@@ -30,7 +30,6 @@ def draw_sample(
         names: class names by contiguous index, of the instances.
         width: of the image with its instances, as long as that does not make it very high.
         color_by: what has a colour of its own.
-        label_names: class names of the semantic labels.
     """
     image, instances = sample["image"], sample.get("instances")
     if instances is None:
@@ -40,7 +39,7 @@ def draw_sample(
     if sample.get("depth") is not None:
         pictures.append(depth_to_rgb(sample["depth"]))
     if sample.get("sem_seg") is not None:
-        pictures.append(overlay_sem_seg(image, sample["sem_seg"], label_names))
+        pictures.append(overlay_sem_seg(image, sample["sem_seg"], legend=False))
     return pictures
 
 
@@ -53,7 +52,7 @@ def visualize_batches(
     color_by: ColorBy = "class",
     label_names: Sequence[str] | None = None,
 ) -> int:
-    """Draw the first samples that a loader yields on one contact sheet.
+    """Draw the first samples that a loader yields on one contact sheet, the colours of semantic labels named below it.
 
     Args:
         batches: lists of samples.
@@ -72,13 +71,18 @@ def visualize_batches(
     """
     if num < 1:
         raise ValueError(f"visualize_batches: num is {num}; it must be at least 1")
-    pictures, titles, count = [], [], 0
+    pictures, titles, count, pixels = [], [], 0, np.zeros(256, dtype=np.int64)
     for sample in islice(chain.from_iterable(batches), num):
         count += 1
         height, width = sample["image"].shape[-2:]
-        for picture in draw_sample(sample, names, cell, color_by, label_names):
+        if sample.get("sem_seg") is not None:
+            pixels += np.bincount(np.asarray(sample["sem_seg"]).ravel(), minlength=256)
+        for picture in draw_sample(sample, names, cell, color_by):
             pictures.append(picture)
             objects = f", {counted(len(sample['instances']), 'object')}" if sample.get("instances") is not None else ""
             titles.append(f"{Path(sample['file_name']).name}: {width}x{height}{objects}")
-    contact_sheet(pictures, titles, cell=cell, path=output)
+    sheet = contact_sheet(pictures, titles, cell=cell)
+    if pixels.any():
+        sheet = np.concatenate([sheet, class_strip(by_frequency(pixels), label_names, sheet.shape[1], {}, size=16)])
+    save_image(output, sheet)
     return count

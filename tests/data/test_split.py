@@ -24,9 +24,11 @@ def _names(dataset):
     return [dataset.file_name(i) for i in range(len(dataset))]
 
 
-def test_one_set_is_split(pictures):
+def test_one_set_is_split(pictures, caplog):
+    caplog.set_level("INFO", "pe_dense")
     data = pictures("a", 10)
     train, val = training_share(data, data), validation_share(data, data)
+    assert [record.message for record in caplog.records] == ["8 images to train, 2 to validate"]
     assert (len(train), len(val)) == (8, 2)
     assert sorted(_names(train) + _names(val)) == sorted(_names(data))
     assert _names(validation_share(data, data)) == _names(val)

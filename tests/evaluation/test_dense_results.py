@@ -50,3 +50,35 @@ def test_unreadable_predictions(folder):
     cv2.imwrite(str(second), np.zeros((4, 5), dtype=np.uint8))
     with pytest.raises(ValueError, match=r"rgb_00001.png is uint8 of shape \(4, 5\); it must be a 16-bit"):
         results.output(1)
+
+
+def test_other_images_of_the_same_names(tmp_path, caplog):
+    """Both of two data sets may have a 000001.jpg."""
+    depths = [np.full((4, 5), 2.0)] * 2
+
+    def images(folder, *contents):
+        paths = [tmp_path / folder / f"{i}.jpg" for i in range(len(contents))]
+        for path, content in zip(paths, contents):
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(content)
+        return DepthSet(depths, names=[str(path) for path in paths])
+
+    predicted = images("predicted", b"first", b"second")
+    feed(DepthEvaluator(predicted, output_dir=tmp_path, save=True), "depth", depths)
+    index = tmp_path / "depth" / "predictions.json"
+    unnumbered = json.loads(index.read_text())
+    for row in unnumbered["images"]:
+        del row["image_id"]
+    other = tmp_path / "depth" / "unnumbered.json"
+    other.write_text(json.dumps(unnumbered))
+    for results in (index, other):
+        for contents in ((b"first", b"longer than it"), (b"first", b"SECOND")):
+            with pytest.raises(ValueError, match=r"for .*predicted/1.jpg, and .*other/1.jpg of the data set"):
+                DenseResults(results).match_data(images("other", *contents))
+        copies = images("copies", b"first", b"second")
+        DenseResults(results).match_data(copies)
+    assert "has it moved" not in caplog.text
+    for path in predicted.names:
+        (tmp_path / path).unlink()
+    assert evaluate_dense_results(DepthEvaluator(copies), index)["depth/abs_rel"] == 0
+    assert f"was made for {predicted.names[0]}, not for {copies.names[0]}; has it moved?" in caplog.text

@@ -49,7 +49,7 @@ def test_table_and_files(tmp_path: Path) -> None:
         ["layer", "depth/rmse", "depth/delta1"],
         ["0", "0.5000", "0.6000"],
         ["3", "0.2500*", "-"],
-        ["11", "0.2500", "0.9000*"],
+        ["11", "0.2500*", "0.9000*"],
     ]
     assert len({line.index(".") for line in lines[1:]}) == 1
     paths = scores.save(tmp_path / "new" / "scores")
@@ -60,3 +60,14 @@ def test_table_and_files(tmp_path: Path) -> None:
     rows = list(csv.DictReader(paths[1].open()))
     assert [row["layer"] for row in rows] == ["0", "3", "11"]
     assert rows[1] == {"layer": "3", "depth/rmse": "0.25", "depth/delta1": ""}
+
+
+def test_table_of_many_columns() -> None:
+    """Rows fit on a screen, and each value stands in its column's row."""
+    values = {f"sem_seg/number {i}": {0: float(i), 5: i + 0.5, 11: i + 0.25} for i in range(20)}
+    values["sem_seg/same"] = {0: 1.0, 5: 1.0, 11: 1.0}
+    blocks = [block.splitlines() for block in LayerScores(values).table().split("\n\n")]
+    assert len(blocks) > 1
+    assert all(len(block) == 4 and block[0].startswith("layer") for block in blocks)
+    assert all(60 < len(line) <= 112 for block in blocks[:-1] for line in block)
+    assert [cell for block in blocks for cell in block[2].split()[1:]] == [f"{i}.50*" for i in range(20)] + ["1.00"]

@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 import pytest
 
-from pe_dense.visualization import LayerCurve, plot_layers
+from pe_dense.visualization import LayerCurve, layer_curves, plot_layers
 
 
 def test_one_and_several_panels(tmp_path: Path) -> None:
@@ -18,6 +18,18 @@ def test_one_and_several_panels(tmp_path: Path) -> None:
     assert several.shape[0] == 2 * single.shape[0]
     orange = (abs(single.astype(int) - (0, 94, 214)).max(2) < 12).sum()
     assert orange > 50  # the star of the best layer
+
+
+@pytest.mark.parametrize(
+    ("best", "last", "texts"),
+    [(0.5, 0.25, ("0.5", "0.25")), (4.0591, 4.0588, ("4.0591", "4.0588")), (4.0, 4.0, ("4", "4"))],
+)
+def test_numbers_in_the_legend_can_be_told_apart(tmp_path, monkeypatch, best, last, texts) -> None:
+    labels = []
+    mark = layer_curves._mark
+    monkeypatch.setattr(layer_curves, "_mark", lambda *args: labels.append(args[3]) or mark(*args))
+    plot_layers([LayerCurve("rmse", {0: 1.0, 3: best, 5: last}, best=3)], tmp_path / "x.png")
+    assert labels == [f"last: {texts[1]}", f"best, layer 3: {texts[0]}"]
 
 
 def test_what_cannot_be_drawn(tmp_path: Path) -> None:
