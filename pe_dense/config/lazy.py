@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.base import Container
 from omegaconf.errors import InterpolationKeyError, InterpolationToMissingValueError, OmegaConfBaseException
 
+from pe_dense.config.copies import note_copy
 from pe_dense.config.errors import ConfigError, UnsetError
 from pe_dense.config.references import display_name, dotted_path, import_dotted, is_code
 
@@ -53,7 +54,11 @@ class LazyCall:
             raise ConfigError(f"L({self._name}) takes keyword arguments only, got {args[0]!r}; write argument=value")
         if TARGET in kwargs:
             raise ConfigError(f"L({self._name}): '{TARGET}' is the target itself and cannot be an argument")
-        data = {key: to_plain(value, f"argument '{key}' of L({self._name})") for key, value in kwargs.items()}
+        data = {}
+        for key, value in kwargs.items():
+            argument = f"argument '{key}' of L({self._name})"
+            data[key] = to_plain(value, argument)
+            note_copy(value, data[key], argument)
         return make_node({TARGET: self._path, **data})
 
 

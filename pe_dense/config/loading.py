@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import builtins
 import inspect
+import logging
 import os
 import traceback
 from collections.abc import Mapping, Sequence
@@ -18,12 +19,15 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from pe_dense.config.copies import edited_afterwards, watch_copies
 from pe_dense.config.errors import ConfigError, ConfigFileNotFoundError, did_you_mean, raise_all
 from pe_dense.config.interpreter import unchanged_on_error
 from pe_dense.config.lazy import make_node, to_plain
 from pe_dense.config.overrides import apply_overrides
 from pe_dense.config.serialization import from_yaml
 from pe_dense.config.validation import find_errors
+
+logger = logging.getLogger(__name__)
 
 _SUFFIXES = (".py", ".yaml", ".yml")
 
@@ -49,11 +53,15 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), allow_unset: bo
     path = Path(path)
     _require_file(path)
     if path.suffix == ".py":
-        with unchanged_on_error():
-            cfg = _to_config(_Executor().execute(path), path)
+        with unchanged_on_error(), watch_copies() as copies:
+            namespace = _Executor().execute(path)
+            cfg = _to_config(namespace, path)
     else:
+        namespace, copies = {}, {}
         cfg = from_yaml(_read_text(path), origin=str(path))
     apply_overrides(cfg, overrides)
+    for message in edited_afterwards(copies, namespace, to_plain(cfg, "")):
+        logger.warning("%s: %s", path, message)
     raise_all(find_errors(cfg, allow_unset=allow_unset), origin=str(path))
     return cfg
 
