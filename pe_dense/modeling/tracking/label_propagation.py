@@ -167,7 +167,8 @@ def _propagate_tile(
     for frame, source in enumerate(sources):
         torch.mm(queries, tokens.copy_(source[reach]).flatten(0, 1).T, out=by_frame[:, frame])
     if settings.radius:
-        by_frame.masked_fill_(outside(tile, reach, settings, target.device)[:, None], -torch.inf)
+        far = outside(tile, reach, settings, target.device)
+        by_frame += by_frame.new_zeros(far.shape).masked_fill_(far, -torch.inf)[:, None]  # faster than to fill them all
     soft = _soft_labels(by_frame.flatten(1), given.flatten(0, 2), settings)
     return soft.unflatten(0, target[tile].shape[:2])
 
@@ -221,7 +222,7 @@ def outside(tile: Tile, reach: Tile, settings: LabelPropagation, device: torch.d
     down = _distances(tile[0], reach[0], device)[:, None, :, None]
     across = _distances(tile[1], reach[1], device)[None, :, None, :]
     if settings.neighborhood == "square":
-        far = torch.maximum(down, across) > settings.radius
+        far = (down > settings.radius) | (across > settings.radius)
     else:
         far = down**2 + across**2 > settings.radius**2
     return far.flatten(2).flatten(0, 1)
