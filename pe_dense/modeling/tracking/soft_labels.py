@@ -83,12 +83,12 @@ def hard_labels(
         if not soft[..., channel].max() > settings.min_score:
             continue
         values = _stretched(upsample(soft[..., channel], size))
-        ahead = values > best
-        winner[ahead] = channel
-        best = torch.maximum(best, values)
+        winner.masked_fill_(values > best, channel)
+        torch.maximum(best, values, out=best)
     return winner if size == frame_size else resize_nearest(winner, frame_size)
 
 
 def _stretched(channel: Tensor) -> Tensor:
-    low, high = channel.min(), channel.max()
-    return torch.where(high - low > _ROUNDING, (channel - low) / (high - low), channel)
+    """The channel from 0 to 1; it is overwritten."""
+    low, high = channel.aminmax()
+    return channel.sub_(low).div_(high - low) if high - low > _ROUNDING else channel
