@@ -90,7 +90,7 @@ sem_seg = L(build_pyramid_segmenter)(
 model = L(MultiTaskModel)(
     encoder=encoder,
     tasks=dict(detection=detection, depth=depth, sem_seg=sem_seg),
-    loss_weights=dict(detection=1.0, depth=1.0, sem_seg=1.0),
+    loss_weights=dict(detection=1.0, depth=2.0, sem_seg=1.0),  # with 1, AbsRel is 5 % worse than alone
     trainable_blocks=None,
 )
 train = L(TrainSettings)(
