@@ -22,11 +22,13 @@ EXAMPLES = """examples:
   python tools/track.py drone.mp4 --checkpoint C --output tracks --camera-motion flow
   python tools/track.py MOT17/train/MOT17-04-FRCNN --detections MOT17/train/MOT17-04-FRCNN/det/det.txt --output tracks
   python tools/track.py clip.mp4 --detections predictions/predictions.json --output tracks --tracker ocsort
+  python tools/track.py street.mp4 --checkpoint C --output tracks --mots person=2 car=1 truck=1
 
 output folder, for clip.mp4, a folder clip/ or a sequence clip:
   clip.txt          MOTChallenge results: frame (from 1), id, left, top, width, height, score, -1, -1, -1
   clip_tracks.csv   a row per track: class, frames, mean score, length of the path, first and last place, mean size
   clip.mp4          the video with ids, trails and masks; or, with --draw-as frames, the folder clip_frames/
+  mots/clip.txt     with --mots: the masks in MOTS text (frame id class height width rle), frames from 1, no overlaps
 After Ctrl-C everything until then is written. The exit status is 0, 2 after an error, 130 after Ctrl-C.
 """
 TRACKERS = ("bytetrack", "botsort", "ocsort")
@@ -77,6 +79,11 @@ def make_parser() -> argparse.ArgumentParser:
         help='format of the drawn video; "frames" is a folder of pictures (default: mp4)',
     )  # fmt: skip
     parser.add_argument("--trail", type=int, default=30, metavar="N", help="frames of a trail (default: 30)")
+    parser.add_argument(
+        "--mots", nargs="*", metavar="CLASS=N",
+        help="also write the masks in MOTS text; N is 1 (car) or 2 (pedestrian), other classes are left out (default: "
+        "car=1 pedestrian=2 person=2)",
+    )  # fmt: skip
     parser.add_argument("--device", default="auto", metavar="D", help='"auto" (default), "cpu", "cuda" or "cuda:N"')
     parser.add_argument("--batch-size", type=int, default=1, metavar="N", help="frames in one pass (default: 1)")
     return parser
@@ -121,10 +128,12 @@ def track(args: argparse.Namespace) -> int:
     from pe_dense.engine import setup_logging
     from pe_dense.modeling.tracking.association import Tracker
     from pe_dense.prediction.footage import Footage
+    from pe_dense.prediction.mots_rows import mots_numbers
     from pe_dense.prediction.track_files import track_file
 
     setup_logging()
     settings = make_settings(args.tracker, args.set)
+    mots = None if args.mots is None else mots_numbers(args.mots)
     footage = Footage.of(args.video, args.fps, args.on_error)
     report = track_file(
         footage,
@@ -137,6 +146,7 @@ def track(args: argparse.Namespace) -> int:
         draw=not args.no_draw,
         trail=args.trail,
         draw_as=args.draw_as,
+        mots=mots,
     )
     sys.stdout.write("".join(f"{path}\n" for path in report.written))
     return 0

@@ -148,10 +148,15 @@ def _pretrained(cfg: DictConfig) -> list[str]:
     return [key for key, value in found if f".{key}".endswith(".weights") and isinstance(value, str)]
 
 
+def has_random_encoder(cfg: DictConfig, model: nn.Module) -> bool:
+    """Whether a model, as its config builds it, has an encoder (what is sharded block by block) without weights."""
+    return any(True for unit in shard_units(model) for _ in unit.parameters()) and not _pretrained(cfg)
+
+
 def _warn_if_frozen_at_random(cfg: DictConfig, model: nn.Module) -> None:
-    """Of an encoder (what is sharded block by block) that neither has weights nor trains, nothing can be learnt."""
-    parameters = [p for unit in shard_units(model) for p in unit.parameters()]
-    if parameters and not any(p.requires_grad for p in parameters) and not _pretrained(cfg) and dist.is_main():
+    """Of an encoder that neither has weights nor trains, nothing can be learnt."""
+    trains = any(p.requires_grad for unit in shard_units(model) for p in unit.parameters())
+    if has_random_encoder(cfg, model) and not trains and dist.is_main():
         logger.warning(
             "the encoder is frozen and its weights are random, its features will stay noise: set the encoder's "
             "weights, or train.init_from, or let it train (trainable_blocks)"

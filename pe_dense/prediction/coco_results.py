@@ -13,7 +13,7 @@ import torch
 from pycocotools import mask as coco_mask
 
 from pe_dense.evaluation.scope import PREDICTIONS_NAME
-from pe_dense.structures import Categories, Instances, RoiMasks, encode_rle
+from pe_dense.structures import Categories, Instances, encode_masks
 
 RESULTS_NAME = "coco_instances_results.json"  # detectron2's name
 _SPOOL_NAME = "predictions.partial.jsonl"
@@ -172,8 +172,7 @@ def coco_rows(image_id: int, file_name: str, instances: Instances, categories: C
         for c, box, score in zip(classes.tolist(), boxes.tolist(), scores.tolist())
     ]
     if masks is not None:
-        rles = masks.rle() if isinstance(masks, RoiMasks) else [encode_rle(m.numpy()) for m in masks]
-        for row, rle in zip(rows, rles):
+        for row, rle in zip(rows, encode_masks(masks)):
             row["segmentation"] = rle
     return rows
 

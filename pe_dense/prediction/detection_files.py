@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,17 +15,28 @@ from pycocotools import mask as coco_mask
 from pe_dense.data import DataError
 from pe_dense.data.mot import read_mot_detections
 from pe_dense.evaluation.json_file import read_json
+from pe_dense.prediction.file_masks import compressed_rle
 from pe_dense.prediction.video_sources import natural_order
 from pe_dense.structures import Categories, Instances
+
+logger = logging.getLogger(__name__)
+
+
+class _Segmentation(NamedTuple):
+    """Of the json: which annotation, and what it says about its mask."""
+
+    number: int
+    content: Any
 
 
 class FileDetections:
     """What a file says about the frames of one video.
 
     A ``.txt`` is MOTChallenge's ``det.txt``. A ``.json`` is a COCO data set whose annotations have scores, as
-    ``tools/predict.py`` writes it, with ``segmentation`` or without: its images are matched with the frames by name,
-    whatever their folder ("clip.mp4#12" is frame 12 of a video, from 0). Rows may come in any order; a frame without
-    any has no objects.
+    ``tools/predict.py`` writes it, with ``segmentation`` (polygons or RLE, see :func:`compressed_rle`) or without: its
+    images are matched with the frames by name, whatever their folder ("clip.mp4#12" is frame 12 of a video, from 0).
+    Rows may come in any order; a frame without any has no objects. Where only some objects have a ``segmentation`` the
+    masks of the others are empty, with a warning.
 
     Args:
         path: the file.
@@ -36,6 +48,7 @@ class FileDetections:
     Attributes:
         categories: of a json; None for text.
         num_frames: up to the last one with a detection, or with an image in the json.
+        has_masks: whether objects come with masks.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -54,7 +67,7 @@ class FileDetections:
             raise ValueError(f"the range of scores must be ascending, it is {score_range[0]:g} to {score_range[1]:g}")
         self._range = score_range
         self.categories: Categories | None = None
-        self._masks: dict[int, list[Any]] = {}
+        self._masks: dict[int, list[_Segmentation]] = {}
         if self.path.suffix.lower() == ".json":
             self._frames, self.num_frames = self._read_coco(frames)
         else:
@@ -64,14 +77,18 @@ class FileDetections:
         """Objects of a frame, numbered from 0, of (height, width) ``size``: boxes, scores, classes, masks if given."""
         table = self._frames.get(frame, np.zeros((0, 6)))
         values = torch.from_numpy(table)
-        masks = self._masks.get(frame)
         return Instances(
             size,
             values[:, :4].float(),
             classes=values[:, 5].long(),
             scores=values[:, 4].float(),
-            masks=None if masks is None else torch.from_numpy(self._decoded(masks, size)),
+            masks=torch.from_numpy(self._decoded(frame, size)) if self.has_masks else None,
         )
+
+    @property
+    def has_masks(self) -> bool:
+        """See the class."""
+        return bool(self._masks)
 
     def _read_mot(self) -> tuple[dict[int, np.ndarray], int]:
         found = read_mot_detections(self.path)
@@ -91,14 +108,13 @@ class FileDetections:
         index = {category: i for i, category in enumerate(self.categories.ids)}
         frames = self._frames_of(content["images"], numbers)
         rows: dict[int, list[list[float]]] = {}
-        masks: dict[int, list[Any]] = {}
+        masks: dict[int, list[_Segmentation]] = {}
         for number, row in enumerate(content["annotations"]):
             frame = frames.get(row.get("image_id"))
             if frame is not None:
                 rows.setdefault(frame, []).append(self._coco_row(number, row, index))
-                masks.setdefault(frame, []).append(row.get("segmentation"))
-        if all(isinstance(m, dict) for each in masks.values() for m in each):
-            self._masks = masks
+                masks.setdefault(frame, []).append(_Segmentation(number, row.get("segmentation")))
+        self._masks = self._checked_masks(masks)
         return {frame: np.array(each) for frame, each in rows.items()}, max(frames.values(), default=-1) + 1
 
     def _frames_of(
@@ -156,11 +172,33 @@ class FileDetections:
             )
         return scores
 
-    def _decoded(self, masks: Sequence[Any], size: tuple[int, int]) -> np.ndarray:
-        for mask in masks:
-            if list(mask["size"]) != list(size):
-                raise DataError(f"detections {self.path}: a mask is {mask['size']}, the frame {list(size)}")
-        decoded: np.ndarray = coco_mask.decode(list(masks)).transpose(2, 0, 1).astype(bool)
+    def _checked_masks(self, masks: dict[int, list[_Segmentation]]) -> dict[int, list[_Segmentation]]:
+        """What there is of masks; nothing if no object has one."""
+        every = [mask for each in masks.values() for mask in each]
+        without = [mask.number for mask in every if not mask.content]
+        if len(without) == len(every):
+            return {}
+        if without:
+            logger.warning(
+                "detections %s: %d of %d objects have no segmentation (the first is annotations[%d]), their masks are "
+                "empty", self.path, len(without), len(every), without[0],
+            )  # fmt: skip
+        return masks
+
+    def _decoded(self, frame: int, size: tuple[int, int]) -> np.ndarray:
+        """N x H x W bool."""
+        rles = []
+        for number, content in self._masks.get(frame, []):
+            try:
+                rles.append(compressed_rle(content, size))
+            except ValueError as error:
+                raise DataError(
+                    f"detections {self.path}: the segmentation of annotations[{number}] {error}; correct it or remove "
+                    "the annotation"
+                ) from None
+        if not rles:
+            return np.zeros((0, *size), dtype=bool)
+        decoded: np.ndarray = coco_mask.decode(rles).transpose(2, 0, 1).astype(bool)
         return decoded
 
 

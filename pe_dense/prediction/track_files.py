@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
@@ -20,6 +20,7 @@ from pe_dense.modeling.tracking.association import CameraMotion, Tracker
 from pe_dense.prediction.detection_files import FileDetections
 from pe_dense.prediction.footage import Footage, FootageFrame
 from pe_dense.prediction.frame_writers import DrawAs, open_writer
+from pe_dense.prediction.mots_rows import MotsRows
 from pe_dense.prediction.predictor import Predictor
 from pe_dense.prediction.progress import ProgressReport
 from pe_dense.structures import Instances, Tracks
@@ -122,12 +123,14 @@ def track_file(
     draw: bool = True,
     trail: int = 30,
     draw_as: DrawAs = "mp4",
+    mots: Mapping[str, int] | None = None,
 ) -> TrackReport:
     """Track one video and write what was found into ``output_dir``, which is made if need be.
 
     - ``NAME.txt``: MOTChallenge results, frames from 1 (all classes; the format has none).
     - ``NAME_tracks.csv``: a row per track: class, frames, length of its path in pixels, mean size and score.
     - ``NAME.mp4``: boxes with ids, masks and trails; a frame stays as long as in the video.
+    - ``mots/NAME.txt``, if it is asked for: masks in MOTSChallenge's text, see :class:`MotsRows`.
 
     After an error or Ctrl-C in between, everything until then is written.
 
@@ -137,17 +140,20 @@ def track_file(
         draw: False writes no video.
         trail: frames whose box centres make the trail of an object.
         draw_as: format of the drawn video; "frames": pictures ``NAME_frames/FRAME.jpg``.
+        mots: number in MOTS by name of a class (:data:`MOTS_NUMBERS`), to write masks too.
 
     Raises:
-        ValueError: see :func:`track_frames`; or if the drawn video would overwrite the input.
+        ValueError: see :func:`track_frames`; or if the drawn video would overwrite the input, or masks are asked for
+            that there are not.
         OSError: if a file cannot be written.
     """
     folder = Path(output_dir)
+    names = detector.categories.names if detector.categories is not None else None
+    masks = MotsRows(names, mots) if mots is not None else None
     writer = open_writer(folder, footage.name, draw_as, footage.fps) if draw and footage.has_images else None
     if footage.path is not None and writer is not None and writer.path.resolve() == footage.path.resolve():
         raise ValueError(f"the output {writer.path} would overwrite the input; choose another output folder")
     folder.mkdir(parents=True, exist_ok=True)
-    names = detector.categories.names if detector.categories is not None else None
     painter = TrackPainter(names, trail)
     report, parts, last = TrackReport(), list[Tracks](), -1
     try:
@@ -156,6 +162,8 @@ def track_file(
             for frame in track_frames(footage, detector, tracker, motion, batch_size, appearance):
                 report.frames, last = report.frames + 1, frame.number
                 parts.append(_rows(frame))
+                if masks is not None:
+                    masks.add(frame.number, frame.instances)
                 if writer is not None and frame.image is not None:
                     picture = painter.draw(frame.number, frame.image, frame.instances)
                     writer.write(picture, frame.time, frame.name)
@@ -163,10 +171,8 @@ def track_file(
     finally:
         report.results = Tracks.cat(parts) if parts else Tracks.empty()
         if report.frames:
-            text, table = folder / f"{footage.name}.txt", folder / f"{footage.name}_tracks.csv"
-            write_mot_results(text, report.results)
-            write_track_table(table, report.results, names)
-            report.written += [text, table, *([writer.path] if writer is not None else [])]
+            report.written += _write_texts(folder, footage.name, report.results, names, masks)
+            report.written += [writer.path] if writer is not None else []
             logger.info("%s: %s", footage.name, report)
     if isinstance(detector, FileDetections) and detector.num_frames > last + 1:
         logger.warning(
@@ -174,6 +180,16 @@ def track_file(
             footage.name, detector.num_frames, last + 1,
         )  # fmt: skip
     return report
+
+
+def _write_texts(
+    folder: Path, name: str, results: Tracks, names: tuple[str, ...] | None, masks: MotsRows | None
+) -> list[Path]:
+    """All results but the video."""
+    text, table = folder / f"{name}.txt", folder / f"{name}_tracks.csv"
+    write_mot_results(text, results)
+    write_track_table(table, results, names)
+    return [text, table, *([masks.write(folder / "mots" / f"{name}.txt")] if masks is not None else [])]
 
 
 def write_track_table(path: str | os.PathLike[str], results: Tracks, names: tuple[str, ...] | None = None) -> None:

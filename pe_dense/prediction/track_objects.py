@@ -84,12 +84,16 @@ def track_video(
         raise ValueError(f"the output {folder} would overwrite an input; choose another output folder")
     writer = open_writer(output_dir, folder.name, draw_as, rate / every) if draw else None
     done = 0
-    tracker.reset()
+    tracker.reset(folder.name)
     with writer or nullcontext(), ProgressReport() as progress:
         progress.start(folder.name, "frames", count)
         for name, time, frame in frames:
-            with autocast(tracker.device, precision), torch.no_grad():
-                labels = follow(tracker, frame, given(name))
+            masks_now = given(name)
+            try:
+                with autocast(tracker.device, precision), torch.no_grad():
+                    labels = follow(tracker, frame, masks_now)
+            except (TypeError, ValueError) as error:
+                raise DataError(f"{video}, frame {name}: {error}") from error
             write_indexed_png(folder / f"{name}.png", labels)
             if writer is not None:
                 writer.write(draw_masks(frame, labels), time, name)

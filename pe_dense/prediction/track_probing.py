@@ -101,7 +101,7 @@ def score_sequence(
     """
     values: dict[int, dict[int, list[np.ndarray]]] = {layer: {} for layer in model.layers}
     frames: dict[int, list[str]] = {}
-    model.reset()
+    model.reset(sequence.name)
     for frame in _tracked_frames(sequence, plan):
         labels = _follow(model, sequence, frame, precision)
         scored = plan.get(frame, [])

@@ -149,7 +149,7 @@ def _write_masks(
     progress: ProgressReport | None,
 ) -> None:
     wanted = set(sequence.wanted)
-    tracker.reset()
+    tracker.reset(sequence.name)
     for frame in sequence.frames:
         image, given = sequence.read_image(frame), sequence.read_given(frame)
         try:
@@ -304,6 +304,7 @@ def _start_worker(source: TrackerSource, device: str, precision: str, threads: i
     place = pick_device(device)
     if place.type == "cuda" and device in ("auto", "cuda"):
         place = torch.device("cuda", number % torch.cuda.device_count())
+    logging.getLogger(TrackerSource.__module__).setLevel(logging.ERROR)  # the main process has told of the weights
     _worker[:] = [source.build(place), precision]
 
 

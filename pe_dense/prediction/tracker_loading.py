@@ -12,6 +12,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from pe_dense.config import apply_overrides, from_yaml, instantiate, load_config, to_yaml
+from pe_dense.engine.build import has_random_encoder
 from pe_dense.engine.checkpoint import CheckpointError, load_checkpoint, load_weights
 from pe_dense.engine.rng import seed_all
 from pe_dense.engine.run import config_of_checkpoint, without_pretrained
@@ -82,7 +83,7 @@ class TrackerSource:
         return cast(dict[str, Any], plain)
 
     def build(self, device: torch.device) -> VideoObjectTracker:
-        """The tracker, with its weights.
+        """The tracker, with its weights; random ones of an encoder are warned of.
 
         Raises:
             FileNotFoundError: if a checkpoint does not exist.
@@ -102,6 +103,11 @@ class TrackerSource:
             logger.info("tracking with %s (step %d)", saved.path, saved.step)
         if self.encoder_from is not None:
             _load_encoder(model, self.encoder_from)
+        elif self.checkpoint is None and has_random_encoder(cfg, model):
+            logger.warning(
+                "the encoder's weights are random, objects are followed by little more than places and edges: set "
+                "model.backbone.backbone.weights, or take a trained encoder (--encoder-from, --checkpoint)"
+            )
         return model.to(device).eval()
 
 

@@ -3,7 +3,17 @@
 from pe_dense.structures.categories import Categories
 from pe_dense.structures.image_batch import ImageBatch
 from pe_dense.structures.instances import Instances
-from pe_dense.structures.masks import RoiMasks, encode_rle, paste_masks
+from pe_dense.structures.masks import RoiMasks, encode_masks, encode_rle, paste_masks
 from pe_dense.structures.tracks import NO_ID, Tracks
 
-__all__ = ["NO_ID", "Categories", "ImageBatch", "Instances", "RoiMasks", "Tracks", "encode_rle", "paste_masks"]
+__all__ = [
+    "NO_ID",
+    "Categories",
+    "ImageBatch",
+    "Instances",
+    "RoiMasks",
+    "Tracks",
+    "encode_masks",
+    "encode_rle",
+    "paste_masks",
+]

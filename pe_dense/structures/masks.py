@@ -112,3 +112,8 @@ def encode_rle(mask: np.ndarray) -> dict[str, Any]:
     """COCO RLE of one H x W mask, with ``counts`` as text so that it can go into a json file."""
     rle = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
     return {"size": [int(s) for s in rle["size"]], "counts": rle["counts"].decode("ascii")}
+
+
+def encode_masks(masks: Tensor | RoiMasks) -> list[dict[str, Any]]:
+    """COCO RLEs, as of :func:`encode_rle`, of the masks of :class:`Instances`."""
+    return masks.rle() if isinstance(masks, RoiMasks) else [encode_rle(mask.cpu().numpy()) for mask in masks]

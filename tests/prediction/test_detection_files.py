@@ -71,8 +71,40 @@ def test_coco_by_frame_names(tmp_path: Path) -> None:
     assert dog.masks.shape == (1, *SIZE)
     assert dog.masks[0, 5:9, 4:10].all()
     assert dog.masks.sum() == 24
-    with pytest.raises(DataError, match=r"a mask is \[48, 64\], the frame \[50, 64\]"):
+    with pytest.raises(DataError, match=r"annotations\[0\] has size \[48, 64\] but its image is \[50, 64\]"):
         found(2, (50, 64))
+
+
+@pytest.mark.parametrize(
+    "form", [[[4, 5, 10, 5, 10, 9, 4, 9]], {"size": list(SIZE), "counts": [197, 4, *[44, 4] * 5, 2631]}]
+)
+def test_other_forms_of_masks(tmp_path: Path, form: Any) -> None:
+    """Polygons and runs, beside the text of the other object; an object without is warned of."""
+    found = FileDetections(write(tmp_path / "found.json", coco(segmentation=form)), "clip.mp4")
+    assert found.has_masks
+    assert [found(frame, SIZE).masks.shape for frame in range(3)] == [(1, *SIZE), (0, *SIZE), (1, *SIZE)]
+    assert torch.equal(found(2, SIZE).masks, found(0, SIZE).masks)
+    assert found(2, SIZE).masks.sum() == 24
+
+
+def test_objects_without_masks(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    found = FileDetections(write(tmp_path / "found.json", coco(segmentation=[])), "clip.mp4")
+    assert [int(found(frame, SIZE).masks.sum()) for frame in (0, 2)] == [24, 0]
+    assert "1 of 2 objects have no segmentation (the first is annotations[0]), their masks are empty" in caplog.text
+    content = coco()
+    for row in content["annotations"]:
+        del row["segmentation"]
+    caplog.clear()
+    found = FileDetections(write(tmp_path / "found.json", content), "clip.mp4")
+    assert found(2, SIZE).masks is None
+    assert not caplog.records
+
+
+def test_damaged_masks(tmp_path: Path) -> None:
+    found = FileDetections(write(tmp_path / "found.json", coco(segmentation=[[1, 2, 3, 4]])), "clip.mp4")
+    assert found(0, SIZE).masks.sum() == 24
+    with pytest.raises(DataError, match=r"the segmentation of annotations\[0\] has a polygon that .*; correct it or"):
+        found(2, SIZE)
 
 
 def test_coco_without_names(tmp_path: Path) -> None:

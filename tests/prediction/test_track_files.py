@@ -156,10 +156,11 @@ def test_missing_images_of_a_sequence(tmp_path: Path) -> None:
     assert set(report.results.ids) == {1}
 
 
-def test_broken_frames(tmp_path: Path, predictor: Predictor) -> None:
+@pytest.mark.parametrize("content", [b"damaged", b""])
+def test_broken_and_empty_frames(tmp_path: Path, predictor: Predictor, content: bytes) -> None:
     for number in range(5):
         write_image(tmp_path / "shots" / f"{number}.png", 2 * number)
-    (tmp_path / "shots" / "2.png").write_bytes(b"damaged")
+    (tmp_path / "shots" / "2.png").write_bytes(content)
     report = track_file(Footage.of(tmp_path / "shots"), predictor, Tracker(SETTINGS), tmp_path / "out")
     assert report.results.frames.tolist() == [0, 1, 3, 4]
     assert set(report.results.ids) == {1}

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -11,6 +12,7 @@ from pe_dense.data import DataError, read_object_ids, write_indexed_png
 from pe_dense.modeling.backbone import LayerFeatures
 from pe_dense.modeling.tracking import LabelPropagation, VideoObjectTracker
 from pe_dense.prediction import VideoReader, VideoWriter, draw_masks, track_video
+from pe_dense.visualization.canvas import save_image
 
 from .conftest import scene, write_image
 
@@ -110,6 +112,34 @@ def test_natural_order_and_pictures(tracker: VideoObjectTracker, tmp_path: Path)
     assert {file.name for file in done.video.iterdir()} == {"f8.jpg", "f9.jpg", "f10.jpg"}
 
 
+def test_a_video_that_ends_early_or_changes_its_shape(
+    tracker: VideoObjectTracker, write_video, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_indexed_png(tmp_path / "first.png", square(0, 1))
+    cut = write_video(tmp_path / "cut.avi", frames=20)
+    cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
+    done = track_video(tracker, cut, tmp_path / "first.png", tmp_path / "out", draw=False)
+    assert 1 < done.frames < 19
+    assert len(list(done.masks.glob("*.png"))) == done.frames
+    assert "cut.avi ends early" in caplog.text
+    for number, size in enumerate([(48, 64), (48, 64), (64, 48)]):
+        (tmp_path / "shots").mkdir(exist_ok=True)
+        save_image(tmp_path / "shots" / f"{number}.png", scene(2 * number, 6, size))
+    with pytest.raises(DataError, match=r"shots, frame 2: a frame of 64 x 48 follows one of 48 x 64 .* resize it"):
+        track_video(tracker, tmp_path / "shots", tmp_path / "first.png", tmp_path / "out", draw=False)
+    assert read_object_ids(tmp_path / "out" / "shots" / "1.png").any()  # what was written stays
+
+
+def test_ids_beyond_a_byte(tracker: VideoObjectTracker, frames: Path, tmp_path: Path) -> None:
+    """An indexed PNG holds no more; such masks are for Python."""
+    save_image(tmp_path / "first.png", np.zeros((48, 64, 3), np.uint8))
+    with pytest.raises(DataError, match=r"first.png is a colour picture"):
+        track_video(tracker, frames, tmp_path / "first.png", tmp_path / "out")
+    cv2.imwrite(str(tmp_path / "first.png"), square(4, 1).astype(np.uint16) * 300)
+    with pytest.raises(DataError, match=r"first.png holds more than 8 bits"):
+        track_video(tracker, frames, tmp_path / "first.png", tmp_path / "out")
+
+
 def test_the_label_stands_at_the_largest_part() -> None:
     frame = np.full((240, 320, 3), 90, np.uint8)
     labels = np.zeros((240, 320), np.uint8)
@@ -129,7 +159,7 @@ def test_bad_input(tracker: VideoObjectTracker, frames: Path, tmp_path: Path) ->
     (tmp_path / "empty").mkdir()
     out = tmp_path / "out"
     cases = [
-        (frames, "small.png", "masks are 4 x 5 but their frame is 48 x 64"),
+        (frames, "small.png", "clip, frame 00000: the masks are 4 x 5 but their frame is 48 x 64"),
         (frames, "none.png", "hold no object for any frame"),
         (frames, "masks", "holds no mask of a frame"),
         (frames, "absent.png", "does not exist"),

@@ -144,7 +144,7 @@ def test_davis_2016_has_one_foreground_object(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_processes_write_the_same(tmp_path: Path) -> None:
+def test_processes_write_the_same(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     write_set(tmp_path, {"a": 4, "b": 5, "c": 3})
     tower = L(PerceptionEncoder)(embed_dim=24, depth=1, num_heads=2, mlp_dim=48, patch_size=4, grid_size=8)
     tracker = L(VideoObjectTracker)(
@@ -159,12 +159,22 @@ def test_processes_write_the_same(tmp_path: Path) -> None:
     write_set(tmp_path, {"c": 3})
     shared = track_set(random, folder(tmp_path), tmp_path / "two", "cpu", workers=2, resume=True)
     assert (shared.tracked, shared.kept) == (["c"], ["a", "b"])
+    assert "weights are random" not in capfd.readouterr().err  # of the processes: this one has said it
     assert files(whole.masks) == files(shared.masks)
     for name in files(whole.masks):
         assert (whole.masks / name).read_bytes() == (shared.masks / name).read_bytes()
     other = TrackerSource(to_yaml({"model": tracker}), seed=8)
     with pytest.raises(RunDirectoryError, match=r"weights \(digest\)"):
         track_set(other, folder(tmp_path), tmp_path / "two", "cpu", resume=True)
+
+
+def test_messages_name_the_sequence(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_set(tmp_path, {"a": 3})
+    masks = ids_at(0, later=False)
+    masks[2, 2] = 3
+    write_indexed_png(tmp_path / "Annotations/a/00000.png", masks)
+    track_set(source(), folder(tmp_path), tmp_path / "out", "cpu")
+    assert "a: object 3 is too small for the grid of 16 x 24 features and not followed; set model.pro" in caplog.text
 
 
 def test_what_is_wrong_with_one_sequence_keeps_no_other_from_being_done(tmp_path: Path) -> None:

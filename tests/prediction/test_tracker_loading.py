@@ -11,11 +11,13 @@ from pe_dense.engine.checkpoint import Checkpoint, CheckpointError, save_checkpo
 from pe_dense.modeling.backbone import EncoderFeatures, PerceptionEncoder
 from pe_dense.modeling.backbone.feature_cache import weights_digest
 from pe_dense.modeling.tracking import (
+    ColorFeatures,
     LabelPropagation,
     LearnedTracker,
     ProjectedFeatures,
     PropagationLoss,
     TokenProjection,
+    VideoObjectTracker,
 )
 from pe_dense.prediction import TrackerSource
 
@@ -84,6 +86,19 @@ def test_seeds(tmp_path: Path) -> None:
     save_config(learned(), tmp_path / "own.yaml")
     digests = [weights_digest(TrackerSource.find(tmp_path / "own.yaml", seed=s).build(CPU)) for s in (0, 0, 1)]
     assert digests[0] == digests[1] != digests[2]
+
+
+def test_random_weights_are_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    save(tmp_path / "run/checkpoints/best.safetensors", learned())
+    save_config(learned(), tmp_path / "own.yaml")
+    TrackerSource.find(checkpoint=tmp_path / "run").build(CPU)
+    TrackerSource.find(tmp_path / "own.yaml", encoder_from=tmp_path / "run").build(CPU)
+    colors = {"model": L(VideoObjectTracker)(backbone=L(ColorFeatures)(), propagation=L(LabelPropagation)())}
+    save_config(colors, tmp_path / "colors.yaml")
+    TrackerSource.find(tmp_path / "colors.yaml").build(CPU)  # has none
+    assert "random" not in caplog.text
+    TrackerSource.find(tmp_path / "own.yaml").build(CPU)
+    assert caplog.text.count("the encoder's weights are random") == 1
 
 
 def test_bad_input(tmp_path: Path) -> None:

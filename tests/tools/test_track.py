@@ -63,6 +63,39 @@ def test_masks_and_pictures(tmp_path: Path, run_tool: RunTool, capsys: pytest.Ca
     assert sorted(f.name for f in Path(written[2]).iterdir()) == ["f10.jpg", "f8.jpg", "f9.jpg"]
 
 
+def test_masks_as_mots_text(tmp_path: Path, run_tool: RunTool, capsys: pytest.CaptureFixture[str]) -> None:
+    """Overlapping polygons of a COCO json become disjoint masks, which evaluate_mot.py takes and finds right."""
+    images, annotations, rows = [], [], []
+    (tmp_path / "clip").mkdir()
+    for number in range(4):
+        cv2.imwrite(str(tmp_path / "clip" / f"{number}.png"), np.zeros((48, 64, 3), np.uint8))
+        images.append({"id": number, "file_name": f"{number}.png"})
+        for row, (left, score) in enumerate([(5 + number, 0.8), (17 + number, 0.9)]):
+            box, polygon = [left, 10, 20, 20], [left, 10, left + 20, 10, left + 20, 30, left, 30]
+            annotations.append({"image_id": number, "category_id": 1, "bbox": box, "score": score})
+            annotations[-1]["segmentation"] = [polygon]
+            mask = np.zeros((48, 64), np.uint8)
+            mask[10:30, left : left + (20 if row else 12)] = 1  # the second one scores higher, and is whole
+            rows.append(f"{number + 1} {2001 + row} 2 48 64 {encode_rle(mask)['counts']}\n")
+    content = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "person"}]}
+    (tmp_path / "found.json").write_text(json.dumps(content))
+    (tmp_path / "gt" / "clip" / "gt").mkdir(parents=True)
+    (tmp_path / "gt" / "clip" / "gt" / "gt.txt").write_text("".join(rows))
+    (tmp_path / "gt" / "clip" / "seqinfo.ini").write_text("[Sequence]\nname=clip\nseqLength=4\n")
+    options = ["--detections", tmp_path / "found.json", "--output", tmp_path / "out", "--no-draw"]
+    assert run_tool("track", tmp_path / "clip", *options, "--mots") == 0
+    assert str(tmp_path / "out" / "mots" / "clip.txt") in capsys.readouterr().out.splitlines()
+    scores = tmp_path / "scores.json"
+    results = ["--results", tmp_path / "out" / "mots", "--output", scores, "--workers", "1"]
+    assert run_tool("evaluate_mot", "--benchmark", "MOTS", "--gt", tmp_path / "gt", *results) == 0
+    found = json.loads(scores.read_text())["pedestrian"]["clip"]
+    assert {found[name] for name in ("HOTA", "IDF1", "MOTA", "LocA")} == {1.0}
+    capsys.readouterr()
+    for numbers, message in ((["person"], "class of MOTS 'person': give CLASS=N"), (["dog=2"], "none of dog is among")):
+        assert run_tool("track", tmp_path / "clip", *options, "--mots", *numbers) == 2
+        assert message in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -4,7 +4,7 @@ from pe_dense.data.mot.coco_video import CocoVideoFrames
 from pe_dense.data.mot.frames import Clip, MotFrames, TrackedFrames
 from pe_dense.data.mot.kitti import KITTI_CLASSES, read_kitti_tracks, write_kitti_results
 from pe_dense.data.mot.layouts import find_kitti_sequences, find_mot_sequences, match_results, read_seqmap
-from pe_dense.data.mot.mots import MOTS_CAR, MOTS_IGNORE, MOTS_PEDESTRIAN, read_mots, write_mots
+from pe_dense.data.mot.mots import MOTS_CAR, MOTS_IGNORE, MOTS_PEDESTRIAN, disjoint_masks, read_mots, write_mots
 from pe_dense.data.mot.seqinfo import SequenceInfo, read_seqinfo, write_seqinfo
 from pe_dense.data.mot.sequences import (
     KITTI_FORMAT,
@@ -43,6 +43,7 @@ __all__ = [
     "TrackFormat",
     "TrackedFrames",
     "TrackingSequence",
+    "disjoint_masks",
     "find_kitti_sequences",
     "find_mot_sequences",
     "match_results",

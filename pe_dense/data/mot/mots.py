@@ -7,7 +7,9 @@ is car, 2 pedestrian, 10 a region to ignore. Masks of one frame must not overlap
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pycocotools import mask as coco_mask
@@ -15,7 +17,7 @@ from pycocotools import mask as coco_mask
 from pe_dense.data.errors import DataError
 from pe_dense.data.mot.columns import RowChecks, read_bytes
 from pe_dense.data.rle import rle_areas
-from pe_dense.structures import Tracks
+from pe_dense.structures import Tracks, encode_rle
 
 MOTS_CAR, MOTS_PEDESTRIAN, MOTS_IGNORE = 1, 2, 10
 
@@ -117,3 +119,19 @@ def write_mots(path: str | os.PathLike[str], tracks: Tracks, first_frame: int = 
     file = Path(path)
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text("".join(lines), encoding="ascii")
+
+
+def disjoint_masks(masks: Sequence[dict[str, Any]], scores: np.ndarray) -> list[dict[str, Any]]:
+    """The masks of one frame without overlap, as MOTS wants them: a pixel belongs to the mask with the highest score,
+    of equal ones to the first. What is left of a mask may be empty.
+
+    Args:
+        masks: N COCO run-length encodings of the same size.
+        scores: N.
+    """
+    if len(masks) < 2 or coco_mask.area(coco_mask.merge(list(masks))) == sum(coco_mask.area(list(masks)).tolist()):
+        return list(masks)
+    owners = np.zeros(masks[0]["size"], dtype=np.int32, order="F")
+    for row in np.argsort(-np.asarray(scores), kind="stable")[::-1].tolist():  # the best one last, over all others
+        owners[coco_mask.decode(masks[row]).astype(bool)] = row + 1
+    return [encode_rle(owners == row + 1) for row in range(len(masks))]

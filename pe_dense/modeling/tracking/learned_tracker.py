@@ -65,7 +65,7 @@ class LearnedTracker(VideoObjectTracker):
 
     def _track(self, sample: Sample) -> Any:
         if sample.get("begins"):
-            self.reset()
+            self.reset(str(sample.get("sequence", "")))
         given = sample.get("object_ids")
         try:
             return follow(self, sample["image"], None if given is None else given.cpu().numpy())

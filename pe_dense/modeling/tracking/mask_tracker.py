@@ -51,6 +51,7 @@ class MaskTracker(nn.Module):
         self.pixel_mean = tuple(float(v) for v in pixel_mean)
         self.pixel_std = tuple(float(v) for v in pixel_std)
         self.register_buffer("_place", torch.empty(0), persistent=False)  # a backbone may have no parameters
+        self._video = ""
         self._memories = [MaskMemory(propagation, self._stride) for _ in range(layers)]
 
     @property
@@ -68,8 +69,13 @@ class MaskTracker(nn.Module):
         """Whether no frame was seen since the last :meth:`reset`."""
         return self._memories[0].is_empty
 
-    def reset(self) -> None:
-        """Forget the video."""
+    def reset(self, video: str = "") -> None:
+        """Forget the video.
+
+        Args:
+            video: name of the next one, for messages.
+        """
+        self._video = video
         for memory in self._memories:
             memory.clear()
 
@@ -86,7 +92,8 @@ class MaskTracker(nn.Module):
         """Begin a video; the labels of each layer."""
         ids = object_masks(masks, frame_size(frame))
         self.eval()
-        self.reset()
+        if not self.is_empty:
+            self.reset()
         lost = [memory.begin(tokens, ids) for memory, tokens in zip(self._memories, self._tokens(frame))]
         self._warn_of(lost[0])
         return [memory.numbers(ids) for memory in self._memories]
@@ -119,6 +126,9 @@ class MaskTracker(nn.Module):
         if lost:
             height, width = self._memories[0].current.soft.shape[:2]
             logger.warning(
-                "too small for the grid of %d x %d features, not followed: object %s; a larger short_side has more",
-                height, width, ", ".join(map(str, lost)),
+                "%s%s too small for the grid of %d x %d features and not followed; set model.propagation.short_side "
+                "above %d for a finer grid",
+                f"{self._video}: " if self._video else "",
+                f"object {lost[0]} is" if len(lost) == 1 else f"objects {', '.join(map(str, lost))} are",
+                height, width, self.propagation.short_side,
             )  # fmt: skip

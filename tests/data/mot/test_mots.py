@@ -4,9 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pycocotools import mask as coco_mask
 
 from pe_dense.data import DataError
-from pe_dense.data.mot import read_mots, write_mots
+from pe_dense.data.mot import disjoint_masks, read_mots, write_mots
 from pe_dense.structures import Tracks, encode_rle
 
 
@@ -61,3 +62,12 @@ def test_an_empty_file_has_no_mask(tmp_path: Path) -> None:
     tracks = read_mots(tmp_path / "r.txt")
     assert len(tracks) == 0
     assert tracks.masks is not None
+
+
+def test_overlaps_go_to_the_highest_score() -> None:
+    masks = [square(0, 0), square(2, 2), square(2, 2), square(10, 7)]
+    found = disjoint_masks(masks, np.array([0.9, 0.5, 0.5, 0.1]))
+    assert coco_mask.area(found).tolist() == [16, 12, 0, 16]  # of equal scores the first
+    assert coco_mask.area(coco_mask.merge(found)) == 44
+    assert disjoint_masks(masks[2:], np.array([0.9, 0.5])) == masks[2:]
+    assert disjoint_masks([], np.zeros(0)) == []

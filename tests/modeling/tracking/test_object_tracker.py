@@ -157,8 +157,15 @@ def test_too_small_an_object(tracker: VideoObjectTracker, caplog: pytest.LogCapt
     masks = np.zeros(SIZE, np.uint8)
     masks[8, 8], masks[30:50, 30:50] = 6, 7
     with caplog.at_level(logging.WARNING):
+        tracker.reset("scene_003")
         tracker.init(scene({})[0], masks)
-    assert "not followed: object 6;" in caplog.text
+    advice = f"and not followed; set model.propagation.short_side above {tracker.propagation.short_side} for a finer"
+    assert "scene_003: object 6 is too small for the grid of" in caplog.text
+    assert advice in caplog.text
+    caplog.clear()
+    masks[8, 11] = 9
+    tracker.init(scene({})[0], masks)  # another video, without a name
+    assert caplog.messages[0].startswith("objects 6, 9 are too small for")
 
 
 def test_wrong_use(tracker: VideoObjectTracker) -> None:

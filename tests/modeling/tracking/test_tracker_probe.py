@@ -72,7 +72,7 @@ def test_one_warning_for_all_layers(encoder: PerceptionEncoder, caplog: pytest.L
     with caplog.at_level(logging.WARNING, "pe_dense"):
         TrackerProbe(tracker(encoder)).init(frames[0], first)
     [record] = caplog.records
-    assert "not followed: object 9" in record.getMessage()
+    assert "object 9 is too small for the grid of" in record.getMessage()
 
 
 def test_only_the_encoder_has_weights(encoder: PerceptionEncoder) -> None:
