@@ -44,15 +44,15 @@ SECTIONS: dict[str, Sequence[Target]] = {
     "dataloader.train.sources.*": [data.DataSource],
     "dataloader.test": [data.build_test_loader],
     "dataloader.*.dataset": [
-        data.CocoDataset, data.DepthList, data.NYUDepth, data.NYUDepthMat, data.KITTIDepth, data.SemSegFolder,
-        data.ADE20K, data.VOC2012, data.Cityscapes, data.CamVid, data.training_share, data.ClassFolder,
-        data.JointDataset, data.MixedDataset, data.VideoFrames, data.MotFrames,
+        data.CocoDataset, data.Objects365, data.DepthList, data.NYUDepth, data.NYUDepthMat, data.KITTIDepth,
+        data.SemSegFolder, data.ADE20K, data.VOC2012, data.Cityscapes, data.CamVid, data.training_share,
+        data.ClassFolder, data.JointDataset, data.MixedDataset, data.VideoFrames, data.MotFrames,
         data.CocoVideoFrames,
     ],
     "dataloader.*.dataset.videos": [data.DAVIS2016, data.DAVIS2017, data.YouTubeVOS, data.VideoFolder],
     "dataloader.*.transforms": [
-        data.RandomFlip, data.LargeScaleJitter, data.ResizeShortestEdge, data.RandomCrop, data.ColorJitter,
-        data.Crop, data.FixedSizeCrop, data.RandomScale, data.RandomRotation, data.GammaJitter,
+        data.RandomFlip, data.LargeScaleJitter, data.ResizeShortestEdge, data.RandomCrop, data.RandomChoice,
+        data.ColorJitter, data.Crop, data.FixedSizeCrop, data.RandomScale, data.RandomRotation, data.GammaJitter,
         data.PhotometricDistortion, data.RandomResizedCrop, data.CenterCrop,
     ],
     "evaluator": [

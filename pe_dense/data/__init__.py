@@ -25,12 +25,14 @@ from pe_dense.data.mapper import MappedDataset
 from pe_dense.data.mixing import DataSource, build_mixed_train_loader
 from pe_dense.data.mot import CocoVideoFrames, MotFrames
 from pe_dense.data.nyu_mat import NYUDepthMat
+from pe_dense.data.objects365 import Objects365
 from pe_dense.data.sem_seg import SemSegFolder, count_sem_seg_classes
 from pe_dense.data.sem_seg_sets import ADE20K, VOC2012, CamVid, Cityscapes
 from pe_dense.data.split import training_share, validation_share
 from pe_dense.data.transforms import (
     ColorJitter,
     LargeScaleJitter,
+    RandomChoice,
     RandomCrop,
     RandomFlip,
     ResizeShortestEdge,
@@ -72,7 +74,9 @@ __all__ = [
     "MotFrames",
     "NYUDepth",
     "NYUDepthMat",
+    "Objects365",
     "PhotometricDistortion",
+    "RandomChoice",
     "RandomCrop",
     "RandomFlip",
     "RandomResizedCrop",

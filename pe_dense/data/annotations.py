@@ -65,7 +65,8 @@ class AnnotationTable:
         skipped: what was left out, objects or polygons, in the singular -> how many and a few annotation ids.
         arrays: ``image_ids`` M int64; ``image_sizes`` M x 2 int32 (height, width; 0 = not in the json); ``names`` uint8
             text with ``name_offsets`` M + 1; ``image_offsets`` M + 1 into the objects; ``ids`` N int64; ``boxes`` N x 4
-            float32 XYXY; ``classes`` N int32; ``crowd`` N bool; ``part_offsets`` N + 1 into the polygons;
+            float32 XYXY; ``classes`` N int32; ``crowd`` N bool; ``fake`` N bool (Objects365's ``isfake``: a picture or
+            a toy of the object); ``part_offsets`` N + 1 into the polygons;
             ``point_offsets`` P + 1 into ``points`` (x and y alternate, float32); ``rle_rows`` R ascending object
             numbers; ``rle_sizes`` R x 2 int32 (height, width); ``rle_offsets`` R + 1 into ``rle_text`` uint8.
         doubts: what makes the json as a whole look wrong, for the log; empty if nothing does.

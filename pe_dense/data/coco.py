@@ -127,10 +127,22 @@ class CocoDataset:
     def check_images(self) -> None:
         """Make sure that every image file is there, before hours of training end at a missing one.
 
-        Each folder is listed once, which is quick also on network file systems, where asking for each file is not.
-
         Raises:
             FileNotFoundError: naming the first missing files and their number.
+        """
+        missing = self.missing_images()
+        if not missing:
+            return
+        shown = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+        raise FileNotFoundError(
+            f"{len(missing)} of the {counted(len(self), 'image')} of {self.json_file} are not in {self.image_root}: "
+            f"{shown}; set image_root to the folder that their file_name is relative to, or take them out of json_file"
+        )
+
+    def missing_images(self) -> list[str]:
+        """Those of the images' file names that are not below ``image_root``.
+
+        Each folder is listed once, which is quick also on network file systems, where asking for each file is not.
         """
         wanted: dict[str, dict[str, None]] = {}
         for index in range(len(self)):
@@ -138,13 +150,7 @@ class CocoDataset:
             wanted.setdefault(folder, {})[name] = None
         missing = [os.path.join(folder, name) for folder in wanted for name in self._absent(folder, wanted[folder])]
         # a file system that knows a file by another spelling lists it under its own: then reading will tell
-        if not missing or (self.image_root / missing[0]).is_file():
-            return
-        shown = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
-        raise FileNotFoundError(
-            f"{len(missing)} of the {counted(len(self), 'image')} of {self.json_file} are not in {self.image_root}: "
-            f"{shown}; set image_root to the folder that their file_name is relative to, or take them out of json_file"
-        )
+        return [] if missing and (self.image_root / missing[0]).is_file() else missing
 
     def _absent(self, folder: str, names: Mapping[str, None]) -> Iterable[str]:
         """Those of some files of a folder below the root that are not there."""
@@ -162,15 +168,17 @@ class CocoDataset:
         return left
 
     def _used_images(self, present: np.ndarray) -> np.ndarray:
-        arrays = self.table.arrays
-        usable = ~arrays["crowd"]
-        if self.masks:
-            usable &= present
-        before = np.concatenate([[0], np.cumsum(usable)])[arrays["image_offsets"]]
+        usable = self._trained_on(present)
+        before = np.concatenate([[0], np.cumsum(usable)])[self.table.arrays["image_offsets"]]
         used = np.flatnonzero(np.diff(before))
         if not len(used):
             raise DataError(f"{self.json_file} has no image with an object; add annotations or set skip_empty=False")
         return used
+
+    def _trained_on(self, present: np.ndarray) -> np.ndarray:
+        """Which of all objects are learnt from, given which have masks: bool."""
+        usable = ~self.table.arrays["crowd"]
+        return usable & present if self.masks else usable
 
     def _log(self, without_mask: int) -> None:
         skipped = {

@@ -152,6 +152,7 @@ def _objects(
         boxes = np.array([row["bbox"] for row in rows], dtype=np.float64).reshape(len(rows), 4)
         ids = np.array([row.get("id", -1 - number) for number, row in enumerate(rows)], dtype=np.int64)
         crowd = np.array([row.get("iscrowd") or 0 for row in rows], dtype=np.float32) != 0
+        fake = np.array([bool(row.get("isfake")) for row in rows], dtype=np.bool_)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         _explain(rows, index_of, categories, path, error)
     sizes_of = sizes[image] if len(rows) else np.zeros((0, 2), dtype=np.int32)
@@ -167,6 +168,7 @@ def _objects(
         "boxes": boxes[kept].astype(np.float32),
         "classes": classes[kept],
         "crowd": crowd[kept],
+        "fake": fake[kept],
         "skipped": skipped,
         "doubts": doubts,
     }

@@ -146,6 +146,32 @@ class RandomCrop(Transform):
         return view.crop(left, top, height, width)
 
 
+class RandomChoice(Transform):
+    """One of several chains of geometric steps, each as likely as the others (DETR's ``RandomSelect``).
+
+    Args:
+        chains: lists of steps.
+
+    Raises:
+        ValueError: without any chain, or with a step that changes pixels or looks at labels.
+    """
+
+    def __init__(self, chains: Sequence[Sequence[Transform]]) -> None:
+        if not chains:
+            raise ValueError("RandomChoice: chains is empty; give lists of steps to choose from")
+        for step in (step for chain in chains for step in chain):
+            kind = type(step)
+            if (kind.pixels, kind.view_by_labels) != (Transform.pixels, Transform.view_by_labels):
+                raise ValueError(f"RandomChoice: {kind.__name__} does more than move and scale; put it beside this")
+        self.chains = [list(chain) for chain in chains]
+
+    def view(self, view: View, rng: np.random.Generator) -> View:
+        """Choose a chain and apply it."""
+        for step in self.chains[int(rng.integers(len(self.chains)))]:
+            view = step.view(view, rng)
+        return view
+
+
 class ColorJitter(Transform):
     """Random brightness, contrast, saturation and hue, with torchvision's meaning of the strengths.
 

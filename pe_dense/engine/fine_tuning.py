@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from fnmatch import fnmatchcase
 
 from torch import Tensor, nn
 
 from pe_dense.config.errors import did_you_mean
 from pe_dense.engine.checkpoint import Checkpoint, CheckpointError, check_fits
+from pe_dense.engine.optim import name_fits
 from pe_dense.structures.wording import counted
 
 logger = logging.getLogger(__name__)
@@ -33,13 +33,13 @@ def start_from(model: nn.Module, source: Checkpoint, skip: Sequence[str] = ()) -
     own, given = model.state_dict(), source.weights
     names = [*own, *(name for name in given if name not in own)]
     for pattern in skip:
-        if not any(_matches(name, pattern) for name in names):
+        if not any(name_fits(name, pattern) for name in names):
             hint = did_you_mean(pattern, {part for name in names for part in _beginnings(name)})
             raise CheckpointError(
                 f"train.init_skip: no parameter of the model, or of {source.path}, matches '{pattern}': give the "
                 f"beginning of a name, or a pattern such as 'roi_heads.*.bias'{hint}"
             )
-    skipped = {name for name in names if any(_matches(name, pattern) for pattern in skip)}
+    skipped = {name for name in names if any(name_fits(name, pattern) for pattern in skip)}
     kept = {name: value for name, value in given.items() if name not in skipped}
     wanted = {name: value for name, value in own.items() if name not in skipped}
     try:
@@ -50,10 +50,6 @@ def start_from(model: nn.Module, source: Checkpoint, skip: Sequence[str] = ()) -
     fresh = counted(sum(name in skipped for name in own), "tensor")
     note = f"; {fresh} stay random (train.init_skip=[{','.join(skip)}])" if skip else ""
     logger.info("new run from the weights of %s (step %d)%s", source.path, source.step, note)
-
-
-def _matches(name: str, pattern: str) -> bool:
-    return name.startswith(pattern) or fnmatchcase(name, pattern)
 
 
 def _beginnings(name: str) -> list[str]:

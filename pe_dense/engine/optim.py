@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 
+def name_fits(name: str, pattern: str) -> bool:
+    """Whether a parameter's name starts with ``pattern``, or fits it as a whole (``*`` and ``?``, as in a shell)."""
+    return name.startswith(pattern) or fnmatchcase(name, pattern)
+
+
 @dataclass
 class ParameterGroups:
     """Rules that sort a model's trainable parameters into a few groups.
 
-    A parameter's rate is ``lr * layer factor * product of the multipliers whose prefix fits its name``. The layer
+    A parameter's rate is ``lr * layer factor * product of the multipliers that fit its name``. The layer
     factor is ``layer_decay ** (depth + 1 - id)`` for the parameters of a sub-module that has ``layer_id(name) -> int``
     and ``depth`` (a ViT encoder: id 0 for the patch embedding, i + 1 for block i), and 1 for all others (BEiT; ViTDet
     section A.2). Parameters with one dimension or less (norms, biases, LayerScale) and those that a sub-module lists
@@ -24,7 +30,8 @@ class ParameterGroups:
         weight_decay: of the parameters that are decayed.
         layer_decay: factor per layer below the top, 1 or None = off.
         decay_everything: decay norms, biases and position tables as well (the released ViTDet recipe).
-        lr_multipliers: parameter-name prefix -> factor, e.g. ``{"backbone.": 0.1}``.
+        lr_multipliers: beginning of parameter names, or pattern with ``*`` and ``?`` -> factor, e.g.
+            ``{"backbone.": 0.1, "*.sampling_offsets.*": 0.1}``.
     """
 
     weight_decay: float = 0.0
@@ -43,24 +50,25 @@ class ParameterGroups:
         """Factor on the base learning rate for every parameter name of ``model``."""
         names = [name for name, _ in model.named_parameters()]
         for prefix in self.lr_multipliers:
-            if not any(name.startswith(prefix) for name in names):
+            if not any(name_fits(name, prefix) for name in names):
                 parts = sorted({name.split(".")[0] for name in names})
                 raise ValueError(
-                    f"optimizer.lr_multipliers: no parameter name starts with {prefix!r}; the model's parts are {parts}"
+                    f"optimizer.lr_multipliers: no parameter name starts with {prefix!r} or fits it as a pattern; the "
+                    f"model's parts are {parts}"
                 )
         factors = dict.fromkeys(names, 1.0)
         if self.layer_decay is not None:
             factors.update(_layer_factors(model, self.layer_decay))
         for name in names:
             for prefix, multiplier in self.lr_multipliers.items():
-                factors[name] *= multiplier if name.startswith(prefix) else 1.0
+                factors[name] *= multiplier if name_fits(name, prefix) else 1.0
         return factors
 
     def __call__(self, model: nn.Module, lr: float) -> list[dict[str, Any]]:
         """Groups for a ``torch.optim`` constructor, each with a readable ``name``; frozen parameters are left out.
 
         Raises:
-            ValueError: if nothing is trainable, or a multiplier's prefix fits no parameter.
+            ValueError: if nothing is trainable, or a multiplier fits no parameter.
         """
         factors = self.lr_factors(model)
         exempt = _no_weight_decay(model)

@@ -34,7 +34,10 @@ _FLOPS = {
     ],
 }
 
-_NEED_VALUES = {"aten::_local_scalar_dense", "aten::_unique2", "aten::nonzero", "torchvision::nms"}
+_NEED_VALUES = {
+    "aten::_local_scalar_dense", "aten::_unique2", "aten::unique_consecutive", "aten::nonzero", "aten::index.Tensor",
+    "torchvision::nms",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -182,7 +185,18 @@ class _Watch(TorchDispatchMode):
             return tuple(args[0].new_empty(1) for _ in range(3))
         if name == "torchvision::nms":
             return torch.zeros(len(args[0]), dtype=torch.int64)
+        if name == "aten::unique_consecutive":  # no two are alike
+            return tuple(torch.zeros_like(args[0]) for _ in range(3))
+        if name == "aten::index.Tensor":
+            return self._picked(*args)
         return torch.zeros(int(args[0].numel() * self.selected), args[0].dim(), dtype=torch.int64)
+
+    def _picked(self, values: Tensor, index: Sequence[Tensor | None]) -> Tensor | None:
+        """What a boolean mask picks; None for other indices, which need no values."""
+        mask = index[0] if len(index) == 1 else None
+        if mask is None or mask.dtype != torch.bool:
+            return None
+        return values.new_empty(int(mask.numel() * self.selected), *values.shape[mask.ndim :])
 
     def gradient(self, parameter: Tensor) -> None:
         """The storage of ``parameter.grad`` is a gradient from now on."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -19,6 +20,8 @@ class DetaPyramid(nn.Module):
             :meth:`from_layers` is all that is called.
         layer: 0-based block, negative ones count from the last.
         trainable_blocks: ``None`` trains the whole encoder, 0 freezes it, n trains its last n blocks.
+        bf16: compute the maps in bfloat16 (autocast), whatever the precision of the rest, and give them as float32: the
+            released stages 3 and 4, together with ``train.precision=fp32``.
 
     Attributes:
         channels: of each level: C / 2, C and C.
@@ -31,10 +34,14 @@ class DetaPyramid(nn.Module):
     norm = False
 
     def __init__(
-        self, backbone: PerceptionEncoder | EncoderShape, layer: int = -1, trainable_blocks: int | None = None
+        self,
+        backbone: PerceptionEncoder | EncoderShape,
+        layer: int = -1,
+        trainable_blocks: int | None = None,
+        bf16: bool = False,
     ) -> None:
         super().__init__()
-        self.backbone = backbone
+        self.backbone, self.bf16 = backbone, bf16
         self.layers = [layer]
         dim, stride = backbone.embed_dim, backbone.patch_size
         self.up = nn.ConvTranspose2d(dim, dim // 2, kernel_size=2, stride=2)
@@ -56,7 +63,12 @@ class DetaPyramid(nn.Module):
         Returns:
             Level name to B x channels x (H / stride) x (W / stride).
         """
-        return self.from_layers(running(self.backbone).forward_intermediates_with_cls(images, self.layers))
+        encoder = running(self.backbone)
+        if not self.bf16:
+            return self.from_layers(encoder.forward_intermediates_with_cls(images, self.layers))
+        with torch.autocast(images.device.type, torch.bfloat16):
+            maps = self.from_layers(encoder.forward_intermediates_with_cls(images, self.layers))
+        return {name: grid.float() for name, grid in maps.items()}
 
     def from_layers(self, layers: Sequence[tuple[Tensor, Tensor | None]]) -> dict[str, Tensor]:
         """As :meth:`forward`, from the encoder's output for :attr:`layers` (class tokens are not used)."""

@@ -38,8 +38,8 @@ def load_released_deta(model: nn.Module, weights: str | Path | Mapping[str, Tens
 
     Raises:
         FileNotFoundError: if there is no such file.
-        WeightsError: for a file that cannot be read, and for keys that have no place in the model, are missing, or
-            have another shape.
+        WeightsError: for a file that cannot be read or is of another detector, and for keys that have no place in the
+            model, are missing, or have another shape.
     """
     try:
         tensors, source = read_released(weights, [argparse.Namespace] if trust_args else [])
@@ -50,7 +50,26 @@ def load_released_deta(model: nn.Module, weights: str | Path | Mapping[str, Tens
             f"{weights} holds the command line it was trained with (an argparse.Namespace) beside the weights; nothing "
             "was read. Set trust_args=True to accept this one class, which runs no code, and no other"
         ) from error
-    load_strictly(model, from_released(tensors, source), source)
+    queries = next((v for k, v in tensors.items() if k.endswith("query_embed.weight")), None)
+    if queries is not None:
+        raise WeightsError(
+            f"{source} holds {len(queries)} learnt queries (query_embed.weight): it is another detector of the DETR "
+            "family. DETA's queries are boxes of its first stage; their number is not in a file, set num_queries freely"
+        )
+    state = from_released(tensors, source)
+    _check_classes(model, state, source)
+    load_strictly(model, state, source)
+
+
+def _check_classes(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+    """Classifiers of another size are what differs most often, so that has a message of its own."""
+    key = "class_embed.0.weight"
+    found, own = (len(s[key]) if key in s else None for s in (state, model.state_dict()))
+    if found is not None and own is not None and found != own:
+        raise WeightsError(
+            f"{source} has classifiers of {found} columns, the model of {own}: set num_classes={found}, and "
+            "class_columns to the column of each of the data set's classes"
+        )
 
 
 def from_released(state: Mapping[str, Tensor], source: str = "the state dict") -> dict[str, Tensor]:

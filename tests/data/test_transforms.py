@@ -5,7 +5,16 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional as tv
 
-from pe_dense.data import ColorJitter, LargeScaleJitter, RandomCrop, RandomFlip, ResizeShortestEdge, transform_image
+from pe_dense.data import (
+    ColorJitter,
+    FixedSizeCrop,
+    LargeScaleJitter,
+    RandomChoice,
+    RandomCrop,
+    RandomFlip,
+    ResizeShortestEdge,
+    transform_image,
+)
 from pe_dense.data.geometry import View
 from pe_dense.data.transforms import apply_transforms
 
@@ -51,6 +60,19 @@ def test_large_scale_jitter_offsets():
 def test_large_scale_jitter_pads_on_request():
     assert {v.output_size for v in _views(LargeScaleJitter(64, pad=True), 30, 50)} == {(64, 64)}
     assert {v.output_size for v in _views(LargeScaleJitter((32, 64), 2.0, 2.0), 30, 50)} == {(32, 64)}
+
+
+def test_random_choice():
+    """Each chain as often as the others, and all of its steps."""
+    choice = RandomChoice([[ResizeShortestEdge(20)], [ResizeShortestEdge(40), RandomCrop(10, 10)], []])
+    sizes = [v.size for v in _views(choice, 60, 90, 300)]
+    assert set(sizes) == {(20, 30), (10, 10), (60, 90)}
+    assert all(70 < sizes.count(size) < 130 for size in set(sizes))
+    with pytest.raises(ValueError, match="chains is empty"):
+        RandomChoice([])
+    for step in (ColorJitter(0.1), FixedSizeCrop(3, cat_max_ratio=0.5)):
+        with pytest.raises(ValueError, match=f"{type(step).__name__} does more than move and scale"):
+            RandomChoice([[RandomFlip()], [step]])
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 5000), (20_000, 3)])

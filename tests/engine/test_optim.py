@@ -69,6 +69,9 @@ def test_frozen_parameters_are_left_out_and_prefixes_scale() -> None:
     model.backbone.net.requires_grad_(False)
     groups = ParameterGroups(lr_multipliers={"backbone.": 0.5, "backbone.simfp_4.1": 0.1})(model, lr=1.0)
     assert sorted({g["lr"] for g in groups}) == pytest.approx([0.05, 0.5, 1.0])
+    factors = ParameterGroups(lr_multipliers={"*.bias": 0.5}).lr_factors(model)
+    assert {f for n, f in factors.items() if n.endswith(".bias")} == {0.5}
+    assert {f for n, f in factors.items() if not n.endswith(".bias")} == {1.0}
     model.requires_grad_(False)
     with pytest.raises(ValueError, match="no trainable parameter"):
         AdamW(lr=1.0)(model)

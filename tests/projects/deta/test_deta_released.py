@@ -76,8 +76,11 @@ def test_other_classes_stay_refused(tmp_path, capsys):
 
 def test_what_does_not_fit_is_named(tmp_path):
     state = to_released(tiny().state_dict())
-    with pytest.raises(WeightsError, match=r"class_embed.0.weight \(file \(5, 16\), model \(9, 16\)\)"):
+    with pytest.raises(WeightsError, match=r"classifiers of 5 columns, the model of 9: set num_classes=5, and "):
         load_released_deta(tiny(num_classes=9), state)
+    load_released_deta(tiny(num_queries=12), state)  # no weight depends on it
+    with pytest.raises(WeightsError, match=r"holds 300 learnt queries .* is not in a file, set num_queries freely"):
+        load_released_deta(tiny(), {**state, "query_embed.weight": torch.zeros(300, 32)})
     with pytest.raises(WeightsError, match=r"input_proj.3.0.weight \(not in the model\)"):
         load_released_deta(tiny(num_levels=3), state)
     with pytest.raises(WeightsError, match="not a released DETA detector"):
