@@ -41,8 +41,8 @@ class Levels:
 
     def index(self) -> Tensor:
         """S int64: the level of each cell."""
-        counts = torch.tensor([rows * cols for rows, cols in self.shapes])
-        return torch.arange(len(self.shapes)).repeat_interleave(counts).to(self.extent.device, non_blocking=True)
+        parts = [torch.full((rows * cols,), level) for level, (rows, cols) in enumerate(self.shapes)]
+        return torch.cat(parts).to(self.extent.device, non_blocking=True)
 
     def ratios(self) -> Tensor:
         """B x L x 2: share of each map's width and height that an image covers."""

@@ -25,10 +25,11 @@ TABLE: tuple[tuple[str, str], ...] = (
 )
 _ALIAS = re.compile(r"transformer\.decoder\.((class|bbox)_embed\..+)")  # the release registers its heads twice
 _HEADS = ("class_embed.", "bbox_embed.")
+_BEYOND = ("denoising.", "mask_head.")  # options that the release does not have
 
 
 def load_released_deta(model: nn.Module, weights: str | Path | Mapping[str, Tensor], trust_args: bool = False) -> None:
-    """Load a released detector, strictly.
+    """Load a released detector, strictly; parts that the release does not have keep their values.
 
     Args:
         model: :class:`Deta` with the sizes and the number of class columns of the file (COCO: 91).
@@ -50,7 +51,8 @@ def load_released_deta(model: nn.Module, weights: str | Path | Mapping[str, Tens
             f"{weights} holds the command line it was trained with (an argparse.Namespace) beside the weights; nothing "
             "was read. Set trust_args=True to accept this one class, which runs no code, and no other"
         ) from error
-    load_strictly(model, from_released(tensors, source), source)
+    beyond = {key: value for key, value in model.state_dict().items() if key.startswith(_BEYOND)}
+    load_strictly(model, beyond | from_released(tensors, source), source)
 
 
 def from_released(state: Mapping[str, Tensor], source: str = "the state dict") -> dict[str, Tensor]:
