@@ -18,6 +18,8 @@ model = L(build_deta)(
         ),
         out_channels=64,
         levels=["p3", "p4", "p5"],
+        prior_channels=32,
+        prior_stride=4,
     ),
     num_classes=L(count_classes)(json_file="${data.root}/annotations/instances_train.json"),
     num_queries=60,
@@ -29,6 +31,7 @@ model = L(build_deta)(
     num_levels=3,
     pre_nms_topk=200,
     anchor_size=0.1,
+    class_weight=2.0,
     selection=L(Selection)(iou_threshold=0.6, pre_topk=500, topk=50),
 )
 dataloader.train.dataset.masks = False

@@ -24,6 +24,8 @@ model = L(build_deta)(
         ),
         out_channels=64,
         levels=["p3", "p4", "p5"],
+        prior_channels=32,
+        prior_stride=4,
     ),
     num_classes=L(count_classes)(json_file="${data.json}"),
     num_queries=100,
@@ -34,6 +36,7 @@ model = L(build_deta)(
     feedforward_dim=256,
     pre_nms_topk=200,
     anchor_size=0.04,
+    class_weight=2.0,
     with_masks=L(has_masks)(json_file="${data.json}"),
     square_size="${data.image_size}",  # a test image alone then has the positions of the training
 )
