@@ -24,11 +24,13 @@ class Objects:
         boxes: B x G x 4 (centre x, y, width, height) in fractions of the image.
         classes: B x G int64, column of the logits.
         valid: B x G bool, False for slots without an object.
+        masks: per image n x H x W bool in the order of the slots; ``None`` if masks are not trained.
     """
 
     boxes: Tensor
     classes: Tensor
     valid: Tensor
+    masks: list[Tensor] | None = None
 
 
 @dataclass

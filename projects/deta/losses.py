@@ -1,13 +1,14 @@
-"""Focal, L1 and generalised-IoU losses of assigned predictions, for all images and layers at once."""
+"""Losses of classes, L1 and generalised IoU of assigned predictions, for all images and layers at once."""
 
 from __future__ import annotations
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torchvision.ops import box_convert, generalized_box_iou_loss, sigmoid_focal_loss
+from torchvision.ops import box_convert, generalized_box_iou_loss
 
 from projects.deta.assignment import Assignment, Objects
+from projects.deta.classification import ClassLoss, Focal
 from projects.deta.predictions import Predictions
 
 
@@ -19,18 +20,35 @@ def class_targets(assignment: Assignment, classes: Tensor, logits: Tensor) -> Te
         classes: B x G int64.
         logits: for the size.
     """
+    owner = _owners(assignment, logits)
+    column = classes.expand(len(owner), -1, -1).gather(2, owner.clamp(min=0))
+    return torch.zeros_like(logits).scatter_(3, column[..., None], (owner >= 0).to(logits.dtype)[..., None])
+
+
+@torch.no_grad()
+def overlaps(predictions: Predictions, assignment: Assignment, objects: Objects) -> Tensor:
+    """IoU of every predicted box with its object, as :func:`class_targets` has them; 0 without one: D x B x N."""
+    owner = _owners(assignment, predictions.logits)
+    truth = objects.boxes.expand(len(owner), -1, -1, -1).gather(2, owner.clamp(min=0)[..., None].expand(-1, -1, -1, 4))
+    first, second = (box_convert(b.float(), "cxcywh", "xyxy") for b in (predictions.boxes, truth))
+    low, high = torch.maximum(first[..., :2], second[..., :2]), torch.minimum(first[..., 2:], second[..., 2:])
+    shared = (high - low).clamp(min=0).prod(-1)
+    areas = predictions.boxes[..., 2:].float().prod(-1) + truth[..., 2:].prod(-1)
+    return (shared / (areas - shared).clamp(min=1e-9)).masked_fill(owner < 0, 0.0)
+
+
+def _owners(assignment: Assignment, logits: Tensor) -> Tensor:
+    """Object of each prediction, -1 for none: D x B x N."""
     layers, batch, count, _ = logits.shape
     index, valid = (t.expand(layers, -1, -1, -1) for t in (assignment.index, assignment.valid))
     slots = torch.arange(index.shape[2], device=index.device)[:, None].expand_as(index)
     owner = torch.full((layers, batch, count), -1, device=index.device)
-    owner.scatter_reduce_(2, index.flatten(2), slots.masked_fill(~valid, -1).flatten(2), "amax")
-    column = classes.expand(layers, -1, -1).gather(2, owner.clamp(min=0))
-    return torch.zeros_like(logits).scatter_(3, column[..., None], (owner >= 0).to(logits.dtype)[..., None])
+    return owner.scatter_reduce_(2, index.flatten(2), slots.masked_fill(~valid, -1).flatten(2), "amax")
 
 
-def class_loss(predictions: Predictions, targets: Tensor, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
-    """Focal loss (arXiv 1708.02002) summed over images, predictions and classes: D."""
-    losses = sigmoid_focal_loss(predictions.logits.float(), targets.float(), alpha, gamma)
+def class_loss(predictions: Predictions, targets: Tensor, loss: ClassLoss | None = None) -> Tensor:
+    """Loss of the classes, without one the focal, summed over images, predictions and classes: D."""
+    losses = (loss or Focal())(predictions.logits.float(), targets.float())
     return losses.sum(dim=(1, 2, 3))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
@@ -12,16 +12,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import box_convert
 
+from pe_dense.modeling.backbone import FeaturePyramid
 from pe_dense.modeling.backbone.dense_model import DenseModel, original_sizes
 from pe_dense.modeling.backbone.features import covered_size
 from pe_dense.modeling.detection.postprocess import to_original_size
-from pe_dense.modeling.detection.regions import Targets, gather_rows, image_bounds, training_instances
-from pe_dense.structures import Instances
+from pe_dense.modeling.detection.regions import Targets, clip_boxes, gather_rows, image_bounds, training_instances
+from pe_dense.structures import Instances, RoiMasks
 from projects.deta.assignment import Objects, make_objects
 from projects.deta.criterion import Criterion
+from projects.deta.denoising import Denoising, Noise, NoisedQueries
 from projects.deta.levels import Levels, inverse_sigmoid
+from projects.deta.masks import QueryMasks
 from projects.deta.neck import DetaPyramid
-from projects.deta.predictions import Predictions
+from projects.deta.predictions import MaskSource, Predictions
 from projects.deta.proposals import make_anchors, select_proposals
 from projects.deta.selection import Selection
 from projects.deta.transformer import Transformer
@@ -57,18 +60,20 @@ class Proposing:
         num_queries: Q, per image.
         pre_nms_topk: boxes per level that enter suppression.
         nms_thresh: IoU above which the lower-scored box of a level is dropped.
+        anchor_size: side of the anchors of the finest level, as a fraction of the image; twice that on the next.
     """
 
     num_queries: int = 900
     pre_nms_topk: int = 1000
     nms_thresh: float = 0.9
+    anchor_size: float = 0.05
 
 
 class Deta(DenseModel):
     """The detector.
 
     Args:
-        backbone: makes three maps.
+        backbone: makes maps, finest first.
         transformer: with as many levels as there are maps, or more: strided convolutions make the others.
         num_classes: K, columns of the classifiers.
         criterion: makes the losses.
@@ -77,6 +82,10 @@ class Deta(DenseModel):
         class_columns: column of each of the data set's classes; ``None``: class i is column i. The released detectors
             have a column for every id of COCO, used or not.
         pixel_mean, pixel_std, square_size: see :class:`DenseModel`.
+        denoising: of queries made of the ground truth that train beside the others; ``None``: no such queries.
+        mask_head: makes masks; ``None``: boxes only.
+        look_forward_twice: the loss of a layer's boxes also trains the layer before (DINO, arXiv 2203.03605, section
+            3.5); what is predicted is the same.
 
     Raises:
         ValueError: for fewer levels than maps, or class columns that the classifiers do not have.
@@ -86,7 +95,7 @@ class Deta(DenseModel):
 
     def __init__(
         self,
-        backbone: DetaPyramid,
+        backbone: DetaPyramid | FeaturePyramid,
         transformer: Transformer,
         num_classes: int,
         criterion: Criterion,
@@ -96,6 +105,9 @@ class Deta(DenseModel):
         pixel_mean: Sequence[float] = (127.5, 127.5, 127.5),
         pixel_std: Sequence[float] = (127.5, 127.5, 127.5),
         square_size: int | None = None,
+        denoising: Noise | None = None,
+        look_forward_twice: bool = False,
+        mask_head: QueryMasks | None = None,
     ) -> None:
         super().__init__(backbone, pixel_mean, pixel_std, square_size)
         self.transformer, self.criterion = transformer, criterion
@@ -108,6 +120,9 @@ class Deta(DenseModel):
         heads = len(transformer.decoder.layers) + 1  # the last is the first stage's
         self.class_embed = nn.ModuleList(nn.Linear(transformer.dim, num_classes) for _ in range(heads))
         self.bbox_embed = nn.ModuleList(BoxHead(transformer.dim) for _ in range(heads))
+        self.look_forward_twice, self.mask_head = look_forward_twice, mask_head
+        columns = self.class_columns or range(num_classes)
+        self.denoising = None if denoising is None else Denoising(denoising, columns, num_classes, transformer.dim)
         self.init_weights()
 
     def init_weights(self) -> None:
@@ -141,19 +156,33 @@ class Deta(DenseModel):
         Raises:
             ValueError: if a training sample lacks instances, or has a class that the model does not.
         """
-        objects = self.objects(samples, sizes) if self.training else None
-        queries, first_stage = self.predict(features, sizes)
-        if objects is not None:
-            return self.criterion(queries, first_stage, objects)
-        found = self.detections(queries, sizes)
+        if self.training:
+            return self._losses(features, sizes, self.objects(samples, sizes))
+        found = self.detections(self.predict(features, sizes)[0], sizes)
         return [{"instances": to_original_size(d, *o)} for d, o in zip(found, original_sizes(samples, sizes))]
 
-    def predict(self, features: dict[str, Tensor], sizes: Sequence[tuple[int, int]]) -> tuple[Predictions, Predictions]:
-        """What all decoder layers predict, and the first stage."""
+    def _losses(
+        self, features: dict[str, Tensor], sizes: Sequence[tuple[int, int]], objects: Objects
+    ) -> dict[str, Tensor]:
+        noised = None if self.denoising is None else self.denoising(objects)
+        predicted, first_stage = self.predict(features, sizes, noised)
+        own = predicted.boxes.shape[2] - (0 if noised is None else noised.boxes.shape[1])
+        queries = predicted.part(0, own)
+        losses = self.criterion(queries, first_stage, objects)
+        if noised is not None:
+            losses |= self.criterion.denoising(predicted.part(own, None), noised, objects)
+        if self.mask_head is not None:
+            losses |= self.criterion.masks(self.mask_head, queries, objects, image_bounds(sizes, self.device))
+        return losses
+
+    def predict(
+        self, features: dict[str, Tensor], sizes: Sequence[tuple[int, int]], noised: NoisedQueries | None = None
+    ) -> tuple[Predictions, Predictions]:
+        """What all decoder layers predict, for noised queries after the others, and the first stage."""
         maps = self._project(list(features.values()))
         levels = Levels.of(maps, sizes, covered_size(self.backbone, features))
         memory = self.transformer.encode(torch.cat([m.flatten(2).transpose(1, 2) for m in maps], dim=1), levels)
-        anchors, valid = make_anchors(levels)
+        anchors, valid = make_anchors(levels, self.proposing.anchor_size)
         hidden = self.transformer.proposal_features(memory, valid)
         logits = self.class_embed[-1](hidden).float()
         base = torch.log(anchors / (1 - anchors))
@@ -163,7 +192,12 @@ class Deta(DenseModel):
             self.proposing.num_queries, self.proposing.pre_nms_topk, self.proposing.nms_thresh,
         )  # fmt: skip
         reference = gather_rows(boxes, index).detach()
-        queries = self._decode(reference, gather_rows(hidden, index).detach(), memory, levels)
+        queries, content = self._decode(reference, gather_rows(hidden, index).detach(), memory, levels, noised)
+        if self.mask_head is not None:
+            finest = memory[:, : math.prod(levels.shapes[0])].transpose(1, 2).unflatten(2, levels.shapes[0])
+            pixels, padded = self.mask_head.pixels(finest), covered_size(self.backbone, features)
+            cells = pixels.shape[-2] / padded[0], pixels.shape[-1] / padded[1]
+            queries.masks = MaskSource(content, pixels, cells)
         # anchors as boxes without a change: rounding decides between anchors that overlap an object alike
         return queries, Predictions(logits[None], boxes[None], base.sigmoid())
 
@@ -174,33 +208,58 @@ class Deta(DenseModel):
             projected.append(projection(projected[-1] if i else maps[-1]))
         return projected
 
-    def _decode(self, boxes: Tensor, features: Tensor, memory: Tensor, levels: Levels) -> Predictions:
-        """Refine proposals, B x Q x 4, layer by layer; each layer starts from the boxes of the one before."""
+    def _decode(
+        self, boxes: Tensor, features: Tensor, memory: Tensor, levels: Levels, noised: NoisedQueries | None
+    ) -> tuple[Predictions, Tensor]:
+        """Refine proposals, B x Q x 4, layer by layer; each layer starts from the boxes of the one before. The second
+        result is what the last layer holds of the queries, B x Q x C.
+        """
+        blocked = unused = None
+        if noised is not None:
+            blocked, unused = noised.blocked(boxes.shape[1]), noised.unused(boxes.shape[1])
+            boxes = torch.cat([boxes, noised.boxes], dim=1)
+            features = torch.cat([features, noised.features.to(features.dtype)], dim=1)
         position, x = self.transformer.queries(boxes, features)
         padding, ratios = levels.padding(), levels.ratios().repeat(1, 1, 2)[:, None]
-        logits, refined, reference = [], [], boxes
+        logits, refined, reference, earlier = [], [], boxes, boxes
         for layer, class_head, box_head in zip(self.transformer.decoder.layers, self.class_embed, self.bbox_embed):
-            x = layer(x, position, reference[:, :, None] * ratios, memory, levels.shapes, padding)
+            x = layer(x, position, reference[:, :, None] * ratios, memory, levels.shapes, padding, blocked, unused)
             logits.append(class_head(x).float())
-            refined.append((box_head(x) + inverse_sigmoid(reference)).sigmoid())
+            change = box_head(x)
+            refined.append((change + inverse_sigmoid(earlier)).sigmoid())
+            alone = (change + inverse_sigmoid(reference)).sigmoid()  # of the same value, with this layer's graph only
             reference = refined[-1].detach()
-        return Predictions(torch.stack(logits), torch.stack(refined), boxes)
+            earlier = alone if self.look_forward_twice else reference
+        return Predictions(torch.stack(logits), torch.stack(refined), boxes), x
 
     @torch.no_grad()
     def detections(self, queries: Predictions, sizes: Sequence[tuple[int, int]]) -> list[Instances]:
-        """Detections of the last layer in the pixels of the images the model saw; boxes may reach out of them."""
-        boxes = box_convert(queries.boxes[-1], "cxcywh", "xyxy") * image_bounds(sizes, self.device)[:, None]
+        """Detections of the last layer in the pixels of the images the model saw; boxes may reach out of them, except
+        with masks.
+        """
+        bounds = image_bounds(sizes, self.device)
+        boxes = box_convert(queries.boxes[-1], "cxcywh", "xyxy") * bounds[:, None]
+        if queries.masks is not None:
+            boxes = clip_boxes(boxes, bounds)
         probs = queries.logits[-1].sigmoid()
         if self.class_columns is not None:
             probs = probs[..., self.class_columns]
-        return [Instances(s, *found) for s, found in zip(sizes, self.selection(boxes, probs))]
+        chosen = self.selection(boxes, probs)
+        found = [Instances(size, *of_image[:3]) for size, of_image in zip(sizes, chosen)]
+        if self.mask_head is not None and (source := queries.masks) is not None:
+            for i, (of_image, (*_, query)) in enumerate(zip(found, chosen)):
+                boxes = source.in_cells(of_image.boxes)
+                masks = self.mask_head(source.pixels[i : i + 1], source.features[i : i + 1, query], boxes[None])
+                of_image.masks = RoiMasks(masks[0].sigmoid(), of_image.boxes, of_image.image_size)
+        return found
 
     def objects(self, samples: Sequence[dict[str, Any]], sizes: Sequence[tuple[int, int]]) -> Objects:
         """Ground truth of a batch on the model's device."""
         found = [training_instances(s, self.num_classes).to(self.device, non_blocking=True) for s in samples]
-        targets = Targets.from_instances(found)
+        targets = Targets.from_instances(found, with_masks=self.mask_head is not None)
         bounds = image_bounds(sizes, self.device)
-        return make_objects(targets.boxes, targets.classes, targets.valid, bounds, self.class_columns)
+        objects = make_objects(targets.boxes, targets.classes, targets.valid, bounds, self.class_columns)
+        return replace(objects, masks=targets.masks)
 
     def blank_labels(self, size: tuple[int, int]) -> dict[str, Any]:
         """No objects."""

@@ -9,12 +9,15 @@ from torchvision.ops import box_convert
 from pe_dense.modeling.detection.regions import gather_rows, grouped_nms
 from projects.deta.levels import Levels
 
-_SMALLEST = 0.05  # side of the anchors of the finest level, as a fraction of the image
 _MARGIN = 0.01
 
 
-def make_anchors(levels: Levels) -> tuple[Tensor, Tensor]:
+def make_anchors(levels: Levels, smallest: float = 0.05) -> tuple[Tensor, Tensor]:
     """One square anchor per cell, twice as large on each level (Deformable DETR, section A.4).
+
+    Args:
+        levels: the maps.
+        smallest: side of the anchors of the first map, as a fraction of the image.
 
     Returns:
         B x S x 4 (centre x, y, width, height) in fractions of the image, ones for cells without an anchor; and B x S
@@ -22,7 +25,7 @@ def make_anchors(levels: Levels) -> tuple[Tensor, Tensor]:
         size.
     """
     centres = levels.centres()
-    side = (_SMALLEST * 2.0 ** levels.index())[None, :, None].expand(len(centres), -1, 2)
+    side = (smallest * 2.0 ** levels.index())[None, :, None].expand(len(centres), -1, 2)
     anchors = torch.cat([centres, side], dim=-1)
     valid = ((anchors > _MARGIN) & (anchors < 1 - _MARGIN)).all(-1) & ~levels.padding()
     return torch.where(valid[..., None], anchors, 1.0), valid

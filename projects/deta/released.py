@@ -25,10 +25,11 @@ TABLE: tuple[tuple[str, str], ...] = (
 )
 _ALIAS = re.compile(r"transformer\.decoder\.((class|bbox)_embed\..+)")  # the release registers its heads twice
 _HEADS = ("class_embed.", "bbox_embed.")
+_BEYOND = ("denoising.", "mask_head.")  # options that the release does not have
 
 
 def load_released_deta(model: nn.Module, weights: str | Path | Mapping[str, Tensor], trust_args: bool = False) -> None:
-    """Load a released detector, strictly.
+    """Load a released detector, strictly; parts that the release does not have keep their values.
 
     Args:
         model: :class:`Deta` with the sizes and the number of class columns of the file (COCO: 91).
@@ -58,7 +59,8 @@ def load_released_deta(model: nn.Module, weights: str | Path | Mapping[str, Tens
         )
     state = from_released(tensors, source)
     _check_classes(model, state, source)
-    load_strictly(model, state, source)
+    beyond = {key: value for key, value in model.state_dict().items() if key.startswith(_BEYOND)}
+    load_strictly(model, beyond | state, source)
 
 
 def _check_classes(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:

@@ -31,7 +31,7 @@ class Selection:
     topk: int | None = 100
 
     @torch.no_grad()
-    def __call__(self, boxes: Tensor, probs: Tensor) -> list[tuple[Tensor, Tensor, Tensor]]:
+    def __call__(self, boxes: Tensor, probs: Tensor) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
         """Choose.
 
         Args:
@@ -39,7 +39,7 @@ class Selection:
             probs: B x Q x C in [0, 1]; those of a query whose box is not finite count as zero.
 
         Returns:
-            per image boxes (n x 4), classes (n) and scores (n) in descending order.
+            per image boxes (n x 4), classes (n) and scores (n) in descending order, and the queries (n) they are of.
         """
         batch, _, classes = probs.shape
         finite = boxes.isfinite().all(-1, keepdim=True) & probs.isfinite()
@@ -55,4 +55,4 @@ class Selection:
             flat = flat.clone().index_copy_(0, keep, decayed)
         keep = keep[flat[keep] > 0]
         by_image = [keep[image.flatten()[keep] == i][: self.topk] for i in range(batch)]
-        return [(found[k], label.flatten()[k], flat[k]) for k in by_image]
+        return [(found[k], label.flatten()[k], flat[k], query.flatten()[k]) for k in by_image]

@@ -61,6 +61,8 @@ class DecoderLayer(nn.Module):
         memory: Tensor,
         shapes: list[tuple[int, int]],
         padding: Tensor,
+        blocked: Tensor | None = None,
+        unused: Tensor | None = None,
     ) -> Tensor:
         """B x Q x C to the same.
 
@@ -71,9 +73,12 @@ class DecoderLayer(nn.Module):
             memory: B x S x C.
             shapes: (height, width) of each map.
             padding: B x S bool.
+            blocked: Q x Q bool, True where a query (row) must not see another.
+            unused: B x Q bool, True for queries that none may see.
         """
         query = x + position
-        x = self.norm2(x + self.self_attn(query, query, x, need_weights=False)[0])
+        seen = self.self_attn(query, query, x, key_padding_mask=unused, need_weights=False, attn_mask=blocked)[0]
+        x = self.norm2(x + seen)
         x = self.norm1(x + self.cross_attn(x + position, reference, memory, shapes, padding))
         return self.norm3(x + self.linear2(F.relu(self.linear1(x))))
 

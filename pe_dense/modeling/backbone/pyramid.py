@@ -101,6 +101,11 @@ class FeaturePyramid(nn.Module):
         return {name: int(self.backbone.patch_size / _SCALES[name]) for name in self.levels}
 
     @property
+    def channels(self) -> dict[str, int]:
+        """Channels of each level."""
+        return dict.fromkeys(self.levels, self.out_channels)
+
+    @property
     def size_divisibility(self) -> int:
         """What image sides must be multiples of, so that every level has its exact size."""
         return max(self.backbone.patch_size, *(self.strides[name] for name in self.sources))

@@ -27,10 +27,13 @@ class SpatialPriorPyramid(FeaturePyramid):
     Args:
         backbone: the encoder itself; its shape does not do, as the prior needs the image.
         out_channels, mode, layers, levels, norm, trainable_blocks: see :class:`FeaturePyramid`.
-        prior_channels: channels C of the prior at the finest level; coarser ones have 2 C, then 4 C.
+        prior_channels: channels C of the prior where it is finest; coarser maps have 2 C, then 4 C.
+        prior_stride: image pixels per cell where the prior is finest; ``None``: those of the finest level. Finer ones
+            tell small shapes apart that the levels need not resolve.
 
     Raises:
-        ValueError: as :class:`FeaturePyramid`, and for an :class:`EncoderShape`.
+        ValueError: as :class:`FeaturePyramid`, for an :class:`EncoderShape`, and for a ``prior_stride`` whose doubling
+            does not lead to the finest level's.
     """
 
     def __init__(
@@ -43,6 +46,7 @@ class SpatialPriorPyramid(FeaturePyramid):
         norm: bool = False,
         trainable_blocks: int | None = None,
         prior_channels: int = 64,
+        prior_stride: int | None = None,
     ) -> None:
         if isinstance(backbone, EncoderShape):
             raise ValueError(
@@ -50,7 +54,8 @@ class SpatialPriorPyramid(FeaturePyramid):
                 "FeaturePyramid where tasks share an encoder"
             )
         super().__init__(backbone, out_channels, mode, layers, levels, norm, trainable_blocks)
-        self.prior = SpatialPrior([self.strides[name] for name in self.sources], prior_channels, out_channels)
+        strides = [self.strides[name] for name in self.sources]
+        self.prior = SpatialPrior(strides, prior_channels, out_channels, prior_stride)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Pyramid of a batch, see :meth:`FeaturePyramid.forward`."""
@@ -73,14 +78,21 @@ class SpatialPrior(nn.Module):
         strides: of the maps, finest first.
         channels: C of the finest map inside; coarser ones have 2 C, then 4 C.
         out_channels: of every map that is given out.
+        first: stride of the finest map inside; ``None``: that of the finest one given out.
+
+    Raises:
+        ValueError: for a ``first`` whose doubling does not lead to the first of ``strides``.
     """
 
-    def __init__(self, strides: Sequence[int], channels: int, out_channels: int) -> None:
+    def __init__(self, strides: Sequence[int], channels: int, out_channels: int, first: int | None = None) -> None:
         super().__init__()
+        first = first or strides[0]
+        if strides[0] not in {first << i for i in range(8)}:
+            raise ValueError(f"prior_stride {first}: doubling it does not lead to the finest level's {strides[0]}")
         self.stem = nn.Sequential(
-            nn.Conv2d(3, channels, kernel_size=strides[0], stride=strides[0]), LayerNorm2d(channels), nn.GELU()
+            nn.Conv2d(3, channels, kernel_size=first, stride=first), LayerNorm2d(channels), nn.GELU()
         )
-        halvings = [(stride // strides[0]).bit_length() - 1 for stride in strides]  # 14-pixel patches: 3, 7, 14, 28
+        halvings = [(stride // first).bit_length() - 1 for stride in strides]  # 14-pixel patches: 3, 7, 14, 28
         widths = [channels * min(2**i, 4) for i in range(halvings[-1] + 1)]
         self.stages = nn.ModuleList(
             nn.Sequential(*_convolution(widths[max(i - 1, 0)], width, 2 if i else 1), *_convolution(width, width, 1))

@@ -54,6 +54,25 @@ def test_sizes_where_strides_are_no_whole_numbers_or_levels_are_left_out(patch, 
     assert not [n for n, p in pyramid.prior.named_parameters() if p.grad is None or not p.grad.any()]
 
 
+def test_prior_that_starts_finer():
+    """The same maps, from a finer stem; every part of it is used."""
+    options = {"levels": ["p3", "p4"], "prior_channels": 4}
+    pyramid = SpatialPriorPyramid(encoder(), 8, prior_stride=2, **options)
+    plain = SpatialPriorPyramid(encoder(), 8, **options)
+    images = torch.randn(1, 3, 64, 96)
+    found = pyramid(images)
+    assert {name: x.shape for name, x in found.items()} == {name: x.shape for name, x in plain(images).items()}
+    assert pyramid.prior.stem[0].stride == (2, 2)
+    assert len(pyramid.prior.stages) == 4
+    sum(x.square().mean() for x in found.values()).backward()
+    assert not [n for n, p in pyramid.prior.named_parameters() if p.grad is None or not p.grad.any()]
+    for wrong in (3, 16):
+        with pytest.raises(
+            ValueError, match=f"prior_stride {wrong}: doubling it does not lead to the finest level's 8"
+        ):
+            SpatialPriorPyramid(encoder(), 8, prior_stride=wrong, **options)
+
+
 def test_initialised_from_the_meta_device():
     with torch.device("meta"):
         pyramid = SpatialPriorPyramid(encoder(), 8, prior_channels=4)

@@ -17,7 +17,7 @@ from projects.deta import DetaPyramid, HungarianAssigner, Selection, build_deta
 from projects.deta.levels import Levels
 from projects.deta.proposals import make_anchors, select_proposals
 
-CONFIG = Path(__file__).resolve().parents[3] / "projects" / "deta" / "configs" / "scenes_small.py"
+CONFIGS = Path(__file__).resolve().parents[3] / "projects" / "deta" / "configs"
 
 
 def tiny(**options):
@@ -163,7 +163,7 @@ def test_proposals_that_suppress_each_other():
 
 def test_recipe_trains_and_evaluates(tmp_path):
     write_scenes(tmp_path / "scenes", train=6, val=2, size=64, videos=0)
-    cfg = load_config(CONFIG, [
+    cfg = load_config(CONFIGS / "scenes_small.py", [
         f"data.root={tmp_path / 'scenes'}", "dataloader.train.num_workers=0", "dataloader.test.num_workers=0",
         "dataloader.train.batch_size=2", f"train.output_dir={tmp_path / 'run'}", "train.epochs=null",
         "+train.steps=2", "train.eval_period=0", "train.checkpoint_period=0", "train.log_period=1",
@@ -172,3 +172,18 @@ def test_recipe_trains_and_evaluates(tmp_path):
     train(cfg)
     assert (tmp_path / "run" / "inference" / "coco_instances_results.json").exists()
     assert "bbox/AP" in evaluate(load_config(tmp_path / "run" / "config.yaml"))
+
+
+def test_own_data(tmp_path):
+    """With masks, which the json has."""
+    write_scenes(tmp_path / "scenes", train=6, val=2, size=64, videos=0)
+    annotations = tmp_path / "scenes" / "annotations"
+    cfg = load_config(CONFIGS / "small_scratch.py", [
+        f"data.json={annotations / 'instances_train.json'}", f"data.images={tmp_path / 'scenes' / 'train'}",
+        f"data.val_json={annotations / 'instances_val.json'}", f"data.val_images={tmp_path / 'scenes' / 'val'}",
+        "data.image_size=64", "dataloader.train.num_workers=0", "dataloader.test.num_workers=0",
+        f"train.output_dir={tmp_path / 'run'}", "train.epochs=null", "+train.steps=2", "train.eval_period=0",
+        "train.checkpoint_period=0", "train.log_period=1",
+    ])  # fmt: skip
+    train(cfg)
+    assert {"bbox/AP", "segm/AP"} < set(evaluate(load_config(tmp_path / "run" / "config.yaml")))

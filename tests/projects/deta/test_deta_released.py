@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from pe_dense.modeling.backbone import PerceptionEncoder, WeightsError, pe_spatial_g14_448
-from projects.deta import DetaPyramid, build_deta, from_released, load_released_deta, to_released
+from projects.deta import DetaPyramid, Noise, build_deta, from_released, load_released_deta, to_released
 
 
 def tiny(**options):
@@ -39,6 +39,18 @@ def test_there_and_back():
     again = from_released(to_released(model.state_dict()))
     assert set(again) == set(model.state_dict())
     assert all(torch.equal(again[key], value) for key, value in model.state_dict().items())
+
+
+def test_options_that_the_release_lacks_keep_their_values():
+    source, target = tiny(), tiny(denoising=Noise(), with_masks=True)
+    torch.nn.init.zeros_(target.transformer.level_embed)
+    own = {k: v.clone() for k, v in target.state_dict().items() if k.startswith(("denoising.", "mask_head."))}
+    load_released_deta(target, to_released(source.state_dict()))
+    assert len(own) > 5
+    assert all(torch.equal(target.state_dict()[key], value) for key, value in own.items())
+    assert torch.equal(target.transformer.level_embed, source.transformer.level_embed)
+    with pytest.raises(WeightsError, match="not that of a DETA detector"):
+        to_released(target.state_dict())
 
 
 def test_aliases():
