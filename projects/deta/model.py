@@ -12,8 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import box_convert
 
-from pe_dense.modeling.backbone.dense_model import DenseModel, original_sizes
+from pe_dense.modeling.backbone.dense_model import original_sizes
 from pe_dense.modeling.backbone.features import covered_size
+from pe_dense.modeling.detection import DetectionTTA, Detector
 from pe_dense.modeling.detection.postprocess import to_original_size
 from pe_dense.modeling.detection.regions import Targets, gather_rows, image_bounds, training_instances
 from pe_dense.structures import Instances
@@ -64,7 +65,7 @@ class Proposing:
     nms_thresh: float = 0.9
 
 
-class Deta(DenseModel):
+class Deta(Detector):
     """The detector.
 
     Args:
@@ -76,13 +77,11 @@ class Deta(DenseModel):
         selection: chooses the detections.
         class_columns: column of each of the data set's classes; ``None``: class i is column i. The released detectors
             have a column for every id of COCO, used or not.
-        pixel_mean, pixel_std, square_size: see :class:`DenseModel`.
+        pixel_mean, pixel_std, square_size, tta: see :class:`Detector`.
 
     Raises:
         ValueError: for fewer levels than maps, or class columns that the classifiers do not have.
     """
-
-    labels = ("instances",)
 
     def __init__(
         self,
@@ -96,8 +95,9 @@ class Deta(DenseModel):
         pixel_mean: Sequence[float] = (127.5, 127.5, 127.5),
         pixel_std: Sequence[float] = (127.5, 127.5, 127.5),
         square_size: int | None = None,
+        tta: DetectionTTA | None = None,
     ) -> None:
-        super().__init__(backbone, pixel_mean, pixel_std, square_size)
+        super().__init__(backbone, pixel_mean, pixel_std, square_size, tta)
         self.transformer, self.criterion = transformer, criterion
         self.proposing, self.selection = proposing, selection
         self.class_columns = None if class_columns is None else [int(c) for c in class_columns]
