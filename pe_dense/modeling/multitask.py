@@ -223,7 +223,7 @@ def _check_tasks(tasks: Mapping[str, DenseModel], encoder: PerceptionEncoder) ->
         if not task.sees_images_once:
             raise ValueError(
                 f"task {name} would look at each image more than once, but the encoder runs once for all tasks: leave "
-                f"out flip_test, and windows, sizes and mirroring of inference"
+                f"out tta, flip_test, and windows, sizes and mirroring of inference"
             )
 
 

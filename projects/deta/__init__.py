@@ -9,6 +9,7 @@ from projects.deta.model import Deta
 from projects.deta.neck import DetaPyramid
 from projects.deta.released import from_released, load_released_deta, to_released
 from projects.deta.selection import Selection
+from projects.deta.tta import released_tta
 
 __all__ = [
     "Criterion",
@@ -24,5 +25,6 @@ __all__ = [
     "build_deta",
     "from_released",
     "load_released_deta",
+    "released_tta",
     "to_released",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pe_dense.modeling.backbone import FeaturePyramid
+from pe_dense.modeling.detection import DetectionTTA
 from projects.deta.assignment import Assigner
 from projects.deta.classification import ClassLoss
 from projects.deta.criterion import Criterion
@@ -46,6 +47,7 @@ def build_deta(
     pixel_mean: Sequence[float] = (127.5, 127.5, 127.5),
     pixel_std: Sequence[float] = (127.5, 127.5, 127.5),
     square_size: int | None = None,
+    tta: DetectionTTA | None = None,
     checkpoint_layers: bool = False,
     weights: str | None = None,
     trust_args: bool = False,
@@ -78,6 +80,7 @@ def build_deta(
         pixel_mean: per channel (RGB), subtracted from 0..255 pixels.
         pixel_std: per channel, divides the result.
         square_size: batches are padded to at least this side; ``None`` pads to the largest image.
+        tta: several sizes, and mirrored images, at test time; :func:`released_tta` is the release's.
         checkpoint_layers: recompute the activations of the transformer's encoder in the backward pass.
         weights: file of a whole released detector, see :func:`load_released_deta`. It holds the encoder too: set the
             encoder's own ``weights`` to ``None``.
@@ -98,7 +101,7 @@ def build_deta(
     proposing = Proposing(num_queries, pre_nms_topk, proposal_nms_thresh, anchor_size)
     model = Deta(
         backbone, transformer, num_classes, criterion, proposing, selection or Selection(), class_columns,
-        pixel_mean, pixel_std, square_size, denoising, look_forward_twice,
+        pixel_mean, pixel_std, square_size, tta, denoising, look_forward_twice,
         QueryMasks(hidden_dim) if with_masks else None,
     )  # fmt: skip
     if weights is not None:

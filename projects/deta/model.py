@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from torchvision.ops import box_convert
 
 from pe_dense.modeling.backbone import FeaturePyramid
-from pe_dense.modeling.backbone.dense_model import DenseModel, original_sizes
+from pe_dense.modeling.backbone.dense_model import original_sizes
 from pe_dense.modeling.backbone.features import covered_size
+from pe_dense.modeling.detection import DetectionTTA, Detector
 from pe_dense.modeling.detection.postprocess import to_original_size
 from pe_dense.modeling.detection.regions import Targets, clip_boxes, gather_rows, image_bounds, training_instances
 from pe_dense.structures import Instances, RoiMasks
@@ -69,7 +70,7 @@ class Proposing:
     anchor_size: float = 0.05
 
 
-class Deta(DenseModel):
+class Deta(Detector):
     """The detector.
 
     Args:
@@ -81,7 +82,7 @@ class Deta(DenseModel):
         selection: chooses the detections.
         class_columns: column of each of the data set's classes; ``None``: class i is column i. The released detectors
             have a column for every id of COCO, used or not.
-        pixel_mean, pixel_std, square_size: see :class:`DenseModel`.
+        pixel_mean, pixel_std, square_size, tta: see :class:`Detector`.
         denoising: of queries made of the ground truth that train beside the others; ``None``: no such queries.
         mask_head: makes masks; ``None``: boxes only.
         look_forward_twice: the loss of a layer's boxes also trains the layer before (DINO, arXiv 2203.03605, section
@@ -90,8 +91,6 @@ class Deta(DenseModel):
     Raises:
         ValueError: for fewer levels than maps, or class columns that the classifiers do not have.
     """
-
-    labels = ("instances",)
 
     def __init__(
         self,
@@ -105,11 +104,12 @@ class Deta(DenseModel):
         pixel_mean: Sequence[float] = (127.5, 127.5, 127.5),
         pixel_std: Sequence[float] = (127.5, 127.5, 127.5),
         square_size: int | None = None,
+        tta: DetectionTTA | None = None,
         denoising: Noise | None = None,
         look_forward_twice: bool = False,
         mask_head: QueryMasks | None = None,
     ) -> None:
-        super().__init__(backbone, pixel_mean, pixel_std, square_size)
+        super().__init__(backbone, pixel_mean, pixel_std, square_size, tta)
         self.transformer, self.criterion = transformer, criterion
         self.proposing, self.selection = proposing, selection
         self.class_columns = None if class_columns is None else [int(c) for c in class_columns]

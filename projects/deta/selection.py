@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pe_dense.layers.soft_nms import Decay, soft_nms
-from pe_dense.modeling.detection.regions import grouped_nms
+from pe_dense.layers.soft_nms import Decay
+from pe_dense.modeling.detection.postprocess import suppress
 
 
 @dataclass
@@ -48,11 +48,8 @@ class Selection:
         image = torch.arange(batch, device=probs.device)[:, None].expand_as(index)
         found = boxes.nan_to_num().gather(1, query[..., None].expand(-1, -1, 4)).flatten(0, 1)
         flat, groups = scores.flatten(), (image * classes + label).flatten()
-        if self.decay is None:
-            keep = grouped_nms(found, flat, groups, self.iou_threshold)
-        else:
-            keep, decayed = soft_nms(found, flat, groups, self.decay, self.iou_threshold, self.quad_scale)
-            flat = flat.clone().index_copy_(0, keep, decayed)
+        keep, left = suppress(found, flat, groups, self.decay, self.iou_threshold, self.quad_scale)
+        flat = flat.index_copy(0, keep, left)
         keep = keep[flat[keep] > 0]
         by_image = [keep[image.flatten()[keep] == i][: self.topk] for i in range(batch)]
         return [(found[k], label.flatten()[k], flat[k], query.flatten()[k]) for k in by_image]

@@ -4,6 +4,7 @@ from pe_dense.modeling.detection.anchors import AnchorGenerator
 from pe_dense.modeling.detection.box_head import BoxHead, BoxPredictor
 from pe_dense.modeling.detection.build import build_cascade_mask_rcnn, build_mask_rcnn, build_tracking_rcnn
 from pe_dense.modeling.detection.cascade import CascadeROIHeads
+from pe_dense.modeling.detection.detector import Detector
 from pe_dense.modeling.detection.identity import IdentityHead, IdentityLoss
 from pe_dense.modeling.detection.mask_head import MaskHead
 from pe_dense.modeling.detection.mask_rcnn import MaskRCNN
@@ -13,6 +14,7 @@ from pe_dense.modeling.detection.released import from_detectron2, load_released,
 from pe_dense.modeling.detection.roi_heads import ROIHeads
 from pe_dense.modeling.detection.rpn import RPN, RPNHead
 from pe_dense.modeling.detection.tracking_rcnn import TrackingRCNN
+from pe_dense.modeling.detection.tta import DetectionTTA
 
 __all__ = [
     "RPN",
@@ -20,6 +22,8 @@ __all__ = [
     "BoxHead",
     "BoxPredictor",
     "CascadeROIHeads",
+    "DetectionTTA",
+    "Detector",
     "IdentityHead",
     "IdentityLoss",
     "MaskHead",

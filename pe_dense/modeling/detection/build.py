@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import cast
 
 from pe_dense.layers.box_coder import BoxCoder
+from pe_dense.layers.soft_nms import Decay
 from pe_dense.modeling.backbone.pyramid import FeaturePyramid
 from pe_dense.modeling.detection.anchors import AnchorGenerator
 from pe_dense.modeling.detection.box_head import BoxHead, BoxPredictor
@@ -19,6 +20,7 @@ from pe_dense.modeling.detection.released import load_released
 from pe_dense.modeling.detection.roi_heads import ROIHeads
 from pe_dense.modeling.detection.rpn import RPN, RPNHead
 from pe_dense.modeling.detection.tracking_rcnn import TrackingRCNN
+from pe_dense.modeling.detection.tta import DetectionTTA
 
 
 def build_mask_rcnn(
@@ -39,6 +41,8 @@ def build_mask_rcnn(
     test_score_thresh: float = 0.05,
     test_nms_thresh: float = 0.5,
     test_topk_per_image: int = 100,
+    test_decay: Decay | None = None,
+    tta: DetectionTTA | None = None,
     weights: str | None = None,
 ) -> MaskRCNN:
     """Mask R-CNN with ViTDet's heads (arXiv 2203.16527, appendix A.2); the defaults are the released COCO
@@ -63,6 +67,9 @@ def build_mask_rcnn(
         test_score_thresh: detections need a higher score.
         test_nms_thresh: IoU above which the lower-scoring box of a class is dropped.
         test_topk_per_image: detections kept per image.
+        test_decay: if set, such a box is not dropped, its score falls (soft-NMS): "linear", "gaussian" or "quad", see
+            :func:`pe_dense.layers.soft_nms.soft_nms`.
+        tta: several sizes, and mirrored images, at test time, see :class:`DetectionTTA`.
         weights: file of a whole released detector, see :func:`load_released`. It holds the encoder too: set the
             encoder's own ``weights`` to ``None``, or they are fetched first and then replaced.
 
@@ -84,9 +91,10 @@ def build_mask_rcnn(
         test_score_thresh=test_score_thresh,
         test_nms_thresh=test_nms_thresh,
         test_topk_per_image=test_topk_per_image,
+        test_decay=test_decay,
     )
     rpn = _rpn(backbone, anchor_sizes, aspect_ratios, rpn_batch_size_per_image, pre_nms_topk, post_nms_topk)
-    return _loaded(MaskRCNN(backbone, rpn, roi_heads, pixel_mean, pixel_std, square_size), weights)
+    return _loaded(MaskRCNN(backbone, rpn, roi_heads, pixel_mean, pixel_std, square_size, tta), weights)
 
 
 def build_cascade_mask_rcnn(
@@ -107,6 +115,8 @@ def build_cascade_mask_rcnn(
     test_score_thresh: float = 0.05,
     test_nms_thresh: float = 0.5,
     test_topk_per_image: int = 100,
+    test_decay: Decay | None = None,
+    tta: DetectionTTA | None = None,
     stage_ious: Sequence[float] = (0.5, 0.6, 0.7),
     stage_weights: Sequence[Sequence[float]] = ((10, 10, 5, 5), (20, 20, 10, 10), (30, 30, 15, 15)),
     weights: str | None = None,
@@ -118,7 +128,8 @@ def build_cascade_mask_rcnn(
         stage_weights: weights of the box offsets, per stage.
         backbone, num_classes, with_masks, square_size, pixel_mean, pixel_std, conv_dim, fc_dim, anchor_sizes,
             aspect_ratios, rpn_batch_size_per_image, pre_nms_topk, post_nms_topk, roi_batch_size_per_image,
-            test_score_thresh, test_nms_thresh, test_topk_per_image, weights: see :func:`build_mask_rcnn`.
+            test_score_thresh, test_nms_thresh, test_topk_per_image, test_decay, tta, weights: see
+            :func:`build_mask_rcnn`.
     """
     levels, strides = _roi_levels(backbone)
     channels = backbone.out_channels
@@ -134,9 +145,10 @@ def build_cascade_mask_rcnn(
         test_score_thresh=test_score_thresh,
         test_nms_thresh=test_nms_thresh,
         test_topk_per_image=test_topk_per_image,
+        test_decay=test_decay,
     )
     rpn = _rpn(backbone, anchor_sizes, aspect_ratios, rpn_batch_size_per_image, pre_nms_topk, post_nms_topk)
-    return _loaded(MaskRCNN(backbone, rpn, roi_heads, pixel_mean, pixel_std, square_size), weights)
+    return _loaded(MaskRCNN(backbone, rpn, roi_heads, pixel_mean, pixel_std, square_size, tta), weights)
 
 
 def build_tracking_rcnn(

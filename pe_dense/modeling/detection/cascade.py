@@ -8,6 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from pe_dense.layers.soft_nms import Decay
 from pe_dense.modeling.detection.box_head import BoxHead, BoxPredictor
 from pe_dense.modeling.detection.mask_head import MaskHead
 from pe_dense.modeling.detection.matcher import Matcher
@@ -36,6 +37,7 @@ class CascadeROIHeads(RegionHeads):
         test_score_thresh: detections need a higher score.
         test_nms_thresh: IoU above which the lower-scoring box of a class is dropped.
         test_topk_per_image: detections kept per image.
+        test_decay: if set, such a box is not dropped, its score falls: see :func:`pe_dense.layers.soft_nms.soft_nms`.
 
     Raises:
         ValueError: if the stages differ in number, or a predictor is not class-agnostic.
@@ -55,6 +57,7 @@ class CascadeROIHeads(RegionHeads):
         test_score_thresh: float = 0.05,
         test_nms_thresh: float = 0.5,
         test_topk_per_image: int = 100,
+        test_decay: Decay | None = None,
     ) -> None:
         if not len(box_heads) == len(box_predictors) == len(proposal_matchers) > 0:
             raise ValueError(
@@ -74,6 +77,7 @@ class CascadeROIHeads(RegionHeads):
             test_score_thresh,
             test_nms_thresh,
             test_topk_per_image,
+            test_decay,
         )
         self.box_pooler = box_pooler
         self.box_heads = nn.ModuleList(box_heads)

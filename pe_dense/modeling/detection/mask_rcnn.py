@@ -9,15 +9,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pe_dense.modeling.backbone.dense_model import DenseModel, original_sizes
+from pe_dense.modeling.backbone.dense_model import original_sizes
+from pe_dense.modeling.detection.detector import Detector
 from pe_dense.modeling.detection.postprocess import to_original_size
 from pe_dense.modeling.detection.regions import Targets, training_instances
 from pe_dense.modeling.detection.roi_heads import RegionHeads
 from pe_dense.modeling.detection.rpn import RPN
+from pe_dense.modeling.detection.tta import DetectionTTA
 from pe_dense.structures import Instances
 
 
-class MaskRCNN(DenseModel):
+class MaskRCNN(Detector):
     """Mask R-CNN and, with :class:`CascadeROIHeads`, Cascade Mask R-CNN (detectron2's ``GeneralizedRCNN``).
 
     Without a mask head the model detects boxes only, and samples need no masks.
@@ -30,9 +32,8 @@ class MaskRCNN(DenseModel):
         pixel_mean: per channel (RGB), subtracted from 0..255 pixels.
         pixel_std: per channel, divides the result.
         square_size: if set, batches are padded to at least this many pixels on both sides.
+        tta: see :class:`Detector`.
     """
-
-    labels = ("instances",)
 
     def __init__(
         self,
@@ -42,8 +43,9 @@ class MaskRCNN(DenseModel):
         pixel_mean: Sequence[float] = (127.5, 127.5, 127.5),
         pixel_std: Sequence[float] = (127.5, 127.5, 127.5),
         square_size: int | None = None,
+        tta: DetectionTTA | None = None,
     ) -> None:
-        super().__init__(backbone, pixel_mean, pixel_std, square_size)
+        super().__init__(backbone, pixel_mean, pixel_std, square_size, tta)
         self.proposal_generator = proposal_generator
         self.roi_heads = roi_heads
 

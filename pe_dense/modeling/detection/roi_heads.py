@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from pe_dense.layers.soft_nms import Decay
 from pe_dense.modeling.detection.box_head import BoxHead, BoxPredictor
 from pe_dense.modeling.detection.mask_head import MaskHead, mask_loss, mask_targets
 from pe_dense.modeling.detection.matcher import Matcher
@@ -43,6 +44,7 @@ class RegionHeads(nn.Module, ABC):
         test_score_thresh: float,
         test_nms_thresh: float,
         test_topk_per_image: int,
+        test_decay: Decay | None,
     ) -> None:
         super().__init__()
         if (mask_pooler is None) != (mask_head is None):
@@ -57,6 +59,7 @@ class RegionHeads(nn.Module, ABC):
         self.test_score_thresh = test_score_thresh
         self.test_nms_thresh = test_nms_thresh
         self.test_topk_per_image = test_topk_per_image
+        self.test_decay = test_decay
 
     @abstractmethod
     def box_losses(
@@ -160,7 +163,7 @@ class RegionHeads(nn.Module, ABC):
         """Boxes, classes and scores of each image."""
         image, slot = proposals.valid.nonzero(as_tuple=True)
         boxes, probs = self.classify(levels, proposals.boxes[image, slot], image, sizes)
-        limits = (self.test_score_thresh, self.test_nms_thresh, self.test_topk_per_image)
+        limits = (self.test_score_thresh, self.test_nms_thresh, self.test_topk_per_image, self.test_decay)
         return select_detections(boxes, probs, image, sizes, *limits)
 
     def add_masks(self, levels: Sequence[Tensor], detections: list[Instances]) -> list[Instances]:
@@ -193,6 +196,7 @@ class ROIHeads(RegionHeads):
         test_score_thresh: detections need a higher score.
         test_nms_thresh: IoU above which the lower-scoring box of a class is dropped.
         test_topk_per_image: detections kept per image.
+        test_decay: if set, such a box is not dropped, its score falls: see :func:`pe_dense.layers.soft_nms.soft_nms`.
     """
 
     def __init__(
@@ -209,6 +213,7 @@ class ROIHeads(RegionHeads):
         test_score_thresh: float = 0.05,
         test_nms_thresh: float = 0.5,
         test_topk_per_image: int = 100,
+        test_decay: Decay | None = None,
     ) -> None:
         super().__init__(
             box_predictor.num_classes,
@@ -221,6 +226,7 @@ class ROIHeads(RegionHeads):
             test_score_thresh,
             test_nms_thresh,
             test_topk_per_image,
+            test_decay,
         )
         self.box_pooler = box_pooler
         self.box_head = box_head

@@ -42,6 +42,9 @@ class TrackingRCNN(MaskRCNN):
         region_matcher: which proposals lie on an object, which on background, and which are left out.
         regions_per_image: proposals and true boxes per image that the loss is computed on.
         positive_fraction: largest share of them that lies on objects.
+
+    Raises:
+        ValueError: if the detector has test-time augmentation.
     """
 
     def __init__(
@@ -54,6 +57,8 @@ class TrackingRCNN(MaskRCNN):
         regions_per_image: int = 128,
         positive_fraction: float = 0.5,
     ) -> None:
+        if detector.tta is not None:
+            raise ValueError("embeddings of several views cannot be merged: build the detector without tta")
         super().__init__(
             detector.backbone, detector.proposal_generator, detector.roi_heads, detector.pixel_mean, detector.pixel_std,
             detector.square_size,

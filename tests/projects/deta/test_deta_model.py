@@ -1,5 +1,6 @@
 """Input that training meets, and the way through the engine."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from pe_dense.engine.checkpoint import Checkpoint, CheckpointError
 from pe_dense.engine.fine_tuning import start_from
 from pe_dense.engine.initialization import initialize
 from pe_dense.modeling.backbone import PerceptionEncoder
+from pe_dense.prediction import load_predictor
 from pe_dense.structures import Instances
 from projects.deta import DetaPyramid, HungarianAssigner, Selection, build_deta
 from projects.deta.levels import Levels
@@ -172,6 +174,20 @@ def test_recipe_trains_and_evaluates(tmp_path):
     train(cfg)
     assert (tmp_path / "run" / "inference" / "coco_instances_results.json").exists()
     assert "bbox/AP" in evaluate(load_config(tmp_path / "run" / "config.yaml"))
+    augmented = [
+        "model.tta={_target_: pe_dense.modeling.detection.DetectionTTA, sizes: [64, 96], decay: quad, topk: 30, "
+        "side_limits: [[8, null], [0, 32]]}",
+        "model.num_queries=70", "dataloader.test.transforms=[]",
+    ]  # fmt: skip
+    cfg = load_config(tmp_path / "run" / "config.yaml", augmented)
+    assert "bbox/AP" in evaluate(cfg, output=tmp_path / "tta")
+    written = json.loads((tmp_path / "tta" / "coco_instances_results.json").read_text())
+    assert {row["image_id"] for row in written} == {
+        i["id"] for i in json.loads((tmp_path / "scenes/annotations/instances_val.json").read_text())["images"]
+    }
+    predictor = load_predictor(tmp_path / "run", overrides=augmented, device="cpu")
+    images = sorted((tmp_path / "scenes" / "val").glob("*"))
+    assert sum(len(found) for found in predictor.predict_batch(images)) == len(written)
 
 
 def test_own_data(tmp_path):
