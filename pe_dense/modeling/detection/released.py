@@ -77,6 +77,11 @@ def read_released(
 def load_strictly(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
     """Load a released detector's state dict, already under the model's names.
 
+    Args:
+        model: if it was built on the meta device, the tensors become its parameters, and take no memory twice.
+        state: tensors under the model's names.
+        source: for messages.
+
     Raises:
         WeightsError: for keys that have no place in the model, are missing, or have another shape.
     """
@@ -93,7 +98,8 @@ def load_strictly(model: nn.Module, state: Mapping[str, Tensor], source: str) ->
             f"{source} does not fit the model in {len(faults)} keys; build the detector with the sizes, number of "
             f"classes and masks the file was trained with:{listed(faults)}"
         )
-    model.load_state_dict(state)
+    on_meta = any(value.is_meta for value in own.values())
+    model.load_state_dict({k: v.to(own[k].dtype) for k, v in state.items()}, assign=on_meta)
     logger.info("released detector: %d tensors from %s", len(state), source)
 
 
