@@ -14,7 +14,7 @@ from pe_dense.model_zoo.loading import build_model, released_config
 def evaluate(
     name: str,
     overrides: Sequence[str] = (),
-    output: str | os.PathLike[str] | None = None,
+    output: str | Path | None = None,
     weights: str | os.PathLike[str] | None = None,
 ) -> dict[str, float]:
     """Evaluate with the released settings, in the process group if there is one.
