@@ -13,7 +13,7 @@ EXAMPLES = """examples:
   python tools/train_net.py --config-file output/x/config.yaml --eval-only \\
       --output output/x/other_data dataloader.test.dataset.json_file=J \\
       dataloader.test.dataset.image_root=D evaluator.json_file=J
-  python tools/train_net.py --eval-only --zoo mask_rcnn_pe_spatial_g_coco --num-gpus 8 data.root=/data/coco
+  python tools/train_net.py --eval-only --zoo mask_rcnn_pe_spatial_g_coco data.root=/data/coco
   python tools/train_net.py --config-file F --num-gpus 8 dataloader.train.batch_size=64
   torchrun --nproc-per-node 8 tools/train_net.py --config-file F
 """
@@ -101,12 +101,14 @@ def start(arguments: argparse.Namespace) -> int:
     from pe_dense.config import format_config, load_config
     from pe_dense.launch import launch
 
-    if arguments.zoo is not None:
-        from pe_dense.model_zoo import released_config
-
-        cfg = released_config(arguments.zoo, overrides=arguments.overrides)  # fetches the file, once
-    else:
+    if arguments.zoo is None:
         cfg = load_config(arguments.config_file, arguments.overrides, allow_unset=arguments.print_config)
+    else:
+        from pe_dense import model_zoo
+
+        cfg = model_zoo.recipe(arguments.zoo, arguments.overrides)
+        if not arguments.print_config:  # fetched here, so that the processes find it
+            model_zoo.find_file(arguments.zoo, cfg.model.get("weights"))
     if arguments.print_config:
         sys.stdout.write(format_config(cfg) + "\n")
         return 0

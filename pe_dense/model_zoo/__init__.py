@@ -5,7 +5,7 @@ from pe_dense.model_zoo.evaluation import evaluate
 from pe_dense.model_zoo.export import export_detectron2
 from pe_dense.model_zoo.files import MIRROR, find_file
 from pe_dense.model_zoo.integrity import RECORD_SUFFIX
-from pe_dense.model_zoo.loading import load, released_config
+from pe_dense.model_zoo.loading import load, recipe, released_config
 
 __all__ = [
     "ENTRIES",
@@ -17,5 +17,6 @@ __all__ = [
     "find_entry",
     "find_file",
     "load",
+    "recipe",
     "released_config",
 ]

@@ -54,9 +54,7 @@ def load(
 def released_config(
     name: str, weights: str | os.PathLike[str] | None = None, overrides: Sequence[str] = (), verify: bool = False
 ) -> DictConfig:
-    """A released detector's recipe with the file of its weights as ``model.weights``, and set up for evaluation.
-
-    As in the release, that is in float32. Results go to ``output/zoo/NAME``.
+    """A released detector's recipe (:func:`recipe`) with the file of its weights as ``model.weights``.
 
     Args:
         name, weights, verify: see :func:`load`.
@@ -65,13 +63,22 @@ def released_config(
     Raises:
         ValueError, FileNotFoundError, WeightsError: see :func:`load`.
     """
-    entry = find_entry(name)
-    released = ["train.precision=fp32", f"train.output_dir=output/zoo/{name}"]
-    cfg = load_config(entry.config_file, [*released, *overrides])
+    cfg = recipe(name, overrides)
     path = find_file(name, weights if weights is not None else cfg.model.get("weights"), verify)
     cfg = without_pretrained(cfg)  # the file has the encoder too
     cfg.model.weights = str(Path(path).absolute())
     return cfg
+
+
+def recipe(name: str, overrides: Sequence[str] = ()) -> DictConfig:
+    """A released detector's recipe, set up for evaluation: in float32, as in the release, with results in
+    ``output/zoo/NAME``.
+
+    Raises:
+        ValueError: if no detector has the name, or an override is wrong.
+    """
+    released = ["train.precision=fp32", f"train.output_dir=output/zoo/{name}"]
+    return load_config(find_entry(name).config_file, [*released, *overrides])
 
 
 def build_model(cfg: DictConfig) -> nn.Module:

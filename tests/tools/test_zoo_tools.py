@@ -78,6 +78,10 @@ def test_evaluate(zoo: Path, run_tool: RunTool, capsys: pytest.CaptureFixture[st
     assert record["checkpoint"] == str(zoo / "mirror" / "small.pth")
     assert record["config"]["model"]["weights"] == str(zoo / "mirror" / "small.pth")
     assert record["results"] == expected["results"]
+    capsys.readouterr()
+    (zoo / "mirror" / "small.pth").unlink()  # is not needed to look at the settings
+    assert run_tool("train_net", "--eval-only", "--zoo", "small_rcnn", "--print-config") == 0
+    assert "output/zoo/small_rcnn" in capsys.readouterr().out
     assert run_tool("train_net", "--zoo", "small_rcnn") == 2
     assert "--zoo goes with --eval-only" in capsys.readouterr().err
 
