@@ -67,7 +67,8 @@ class AnnotationTable:
             text with ``name_offsets`` M + 1; ``image_offsets`` M + 1 into the objects; ``ids`` N int64; ``boxes`` N x 4
             float32 XYXY; ``classes`` N int32; ``crowd`` N bool; ``part_offsets`` N + 1 into the polygons;
             ``point_offsets`` P + 1 into ``points`` (x and y alternate, float32); ``rle_rows`` R ascending object
-            numbers; ``rle_sizes`` R x 2 int32 (height, width); ``rle_offsets`` R + 1 into ``rle_text`` uint8.
+            numbers; ``rle_sizes`` R x 2 int32 (height, width); ``rle_offsets`` R + 1 into ``rle_text`` uint8;
+            ``image_counts`` K int64, images with each class, empty if the json does not tell.
         doubts: what makes the json as a whole look wrong, for the log; empty if nothing does.
     """
 
@@ -107,6 +108,10 @@ class AnnotationTable:
             crowd=a["crowd"][rows].copy(),
             segmentations=[self._segmentation(row) for row in range(start, stop)],
         )
+
+    def images_of_objects(self) -> np.ndarray:
+        """N int64: number of the image that each object is in."""
+        return np.repeat(np.arange(len(self)), np.diff(self.arrays["image_offsets"]))
 
     def has_masks(self) -> np.ndarray:
         """N bool: whether each object has polygons or a run-length encoding."""

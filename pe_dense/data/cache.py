@@ -22,7 +22,7 @@ from pe_dense.structures import Categories
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 3
+FORMAT = 4
 """Raise when the arrays or the checks change: old cache files are then rebuilt."""
 
 _DTYPES = {"F32": np.float32, "I64": np.int64, "I32": np.int32, "U8": np.uint8, "BOOL": np.bool_}

@@ -24,9 +24,12 @@ TABLE: tuple[tuple[str, str], ...] = (
     ("roi_heads.box_head.fc{n+1}.*", "roi_heads.box_head.fcs.{n}.*"),
     ("roi_heads.box_predictor.cls_score.*", "roi_heads.box_predictor.cls_score.*"),
     ("roi_heads.box_predictor.bbox_pred.*", "roi_heads.box_predictor.bbox_pred.*"),
+    ("roi_heads.box_predictor.fed_loss_cls_weights", "roi_heads.box_predictor.class_loss.class_weights"),
     ("roi_heads.box_head.{s}.conv{n+1}.*", "roi_heads.box_heads.{s}.convs.{n}.*"),
     ("roi_heads.box_head.{s}.fc{n+1}.*", "roi_heads.box_heads.{s}.fcs.{n}.*"),
-    ("roi_heads.box_predictor.{s}.*", "roi_heads.box_predictors.{s}.*"),
+    ("roi_heads.box_predictor.{s}.fed_loss_cls_weights", "roi_heads.box_predictors.{s}.class_loss.class_weights"),
+    ("roi_heads.box_predictor.{s}.cls_score.*", "roi_heads.box_predictors.{s}.cls_score.*"),
+    ("roi_heads.box_predictor.{s}.bbox_pred.*", "roi_heads.box_predictors.{s}.bbox_pred.*"),
     ("roi_heads.mask_head.mask_fcn{n+1}.*", "roi_heads.mask_head.convs.{n}.*"),
     ("roi_heads.mask_head.deconv.*", "roi_heads.mask_head.deconv.*"),
     ("roi_heads.mask_head.predictor.*", "roi_heads.mask_head.predictor.*"),
@@ -191,4 +194,4 @@ def _fill(match: re.Match[str], template: str) -> str:
     }
     for name, number in numbers.items():
         template = template.replace(f"{{{name}}}", str(number)).replace(f"{{{name}+1}}", str(number + 1))
-    return template.replace("*", match["rest"])
+    return template.replace("*", match.groupdict().get("rest", ""))
