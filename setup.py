@@ -1,14 +1,26 @@
 """Packaging of pe_dense. Pure Python: no compiler is needed."""
 
 import re
+import shutil
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
 VERSION = re.search(r'__version__ = "([^"]+)"', (ROOT / "pe_dense" / "__init__.py").read_text())
 assert VERSION is not None
 FORMATS = ["h5py>=3.8", "OpenEXR>=3.3"]  # NYU Depth v2's .mat, EXR depth maps
+
+
+class BuildWithRecipes(build_py):
+    """An installed package brings the recipes along, as ``pe_dense/configs``: the model zoo reads them."""
+
+    def run(self) -> None:
+        super().run()
+        if not self.editable_mode:
+            shutil.copytree(ROOT / "configs", Path(self.build_lib) / "pe_dense" / "configs", dirs_exist_ok=True)
+
 
 setup(
     name="pe_dense",
@@ -19,7 +31,12 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["pe_dense", "pe_dense.*", "projects", "projects.*"]),
-    package_data={"pe_dense": ["py.typed"]},
+    package_data={
+        "pe_dense": ["py.typed"],
+        "pe_dense.model_zoo": ["categories/*.json"],
+        "projects.deta": ["configs/coco_1824.py"],
+    },
+    cmdclass={"build_py": BuildWithRecipes},
     install_requires=[
         "torch>=2.6",
         "torchvision>=0.21",

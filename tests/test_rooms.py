@@ -38,6 +38,16 @@ ALLOWED = {
         "engine",
         "visualization",
     },
+    "model_zoo": {
+        "config",
+        "structures",
+        "modeling",
+        "modeling/backbone",
+        "modeling/detection",
+        "data",
+        "engine",
+        "prediction",
+    },
 }
 """Package -> packages it may import from, besides itself; parts of ``modeling`` also from those of ``modeling``."""
 

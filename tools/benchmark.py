@@ -20,7 +20,7 @@ from rich.table import Table
 SECTIONS = (
     "backbone", "heads", "dense", "probe", "deformable", "data", "evaluation", "vos", "tracking", "association",
     "propagation",
-    "parallel",
+    "parallel", "loading",
 )  # fmt: skip
 # Page faults of freshly mapped memory dominate timings on small machines; these keep memory with the process.
 STEADY = {"KINETO_LOG_LEVEL": "5", "MALLOC_MMAP_THRESHOLD_": "4294967296", "MALLOC_TRIM_THRESHOLD_": "17179869184"}

@@ -18,6 +18,7 @@ EXAMPLES = """examples:
       dataloader.test.transforms.0.short_edge_length=1024
   python tools/predict.py --checkpoint output/depth photos --output P --depth-format npy --depth-range 0 20
   python tools/predict.py --checkpoint output/depth photos --output P --point-clouds --field-of-view 62
+  python tools/predict.py --zoo mask_rcnn_pe_spatial_g_coco photos --output P
   python tools/predict.py --config-file configs/coco/mask_rcnn_pe_spatial_b16_36ep.py --checkpoint C photos --output P
 
 output folder:
@@ -59,6 +60,9 @@ def make_parser() -> argparse.ArgumentParser:
         "--config-file", metavar="F",
         help="take model and transforms from this config; without --checkpoint, also the weights it names",
     )  # fmt: skip
+    parser.add_argument(
+        "--zoo", metavar="NAME", help="take a released detector, see docs/model_zoo.md; needs nothing else"
+    )
     parser.add_argument(
         "--class-names", metavar="J", help="COCO json with the categories, if there is no checkpoint that holds them"
     )
@@ -107,8 +111,11 @@ def parse() -> argparse.Namespace:
     args = parser.parse_intermixed_args()
     args.overrides = [text for text in args.inputs if is_override(text)]
     args.inputs = [text for text in args.inputs if not is_override(text)]
-    if args.checkpoint is None and args.config_file is None:
-        parser.error("give --checkpoint, --config-file, or both")
+    own = (args.checkpoint, args.config_file, args.class_names)
+    if args.zoo is not None and any(value is not None for value in own):
+        parser.error("--zoo brings its own weights, settings and class names: leave the other options out")
+    if args.zoo is None and args.checkpoint is None and args.config_file is None:
+        parser.error("give --checkpoint, --config-file, or both; or --zoo")
     if args.point_clouds != (args.field_of_view is not None or args.intrinsics is not None):
         parser.error("--point-clouds and --field-of-view or --intrinsics belong together")
     if not args.inputs:
@@ -124,9 +131,16 @@ def predict(args: argparse.Namespace) -> int:
     from pe_dense.visualization import Intrinsics
 
     setup_logging()
-    predictor = load_predictor(
-        args.checkpoint, args.config_file, args.overrides, args.device, args.score_threshold, args.class_names
-    )
+    if args.zoo is not None:
+        from pe_dense import model_zoo
+
+        predictor = model_zoo.load(
+            args.zoo, device=args.device, score_threshold=args.score_threshold, overrides=args.overrides
+        )
+    else:
+        predictor = load_predictor(
+            args.checkpoint, args.config_file, args.overrides, args.device, args.score_threshold, args.class_names
+        )
     report = predict_files(
         predictor,
         args.inputs,

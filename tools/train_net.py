@@ -13,6 +13,7 @@ EXAMPLES = """examples:
   python tools/train_net.py --config-file output/x/config.yaml --eval-only \\
       --output output/x/other_data dataloader.test.dataset.json_file=J \\
       dataloader.test.dataset.image_root=D evaluator.json_file=J
+  python tools/train_net.py --eval-only --zoo mask_rcnn_pe_spatial_g_coco data.root=/data/coco
   python tools/train_net.py --config-file F --num-gpus 8 dataloader.train.batch_size=64
   torchrun --nproc-per-node 8 tools/train_net.py --config-file F
 """
@@ -28,7 +29,12 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--config-file", required=True, metavar="F", help="a .py config, or a run's config.yaml")
+    recipe = parser.add_mutually_exclusive_group(required=True)
+    recipe.add_argument("--config-file", metavar="F", help="a .py config, or a run's config.yaml")
+    recipe.add_argument(
+        "--zoo", metavar="NAME",
+        help="with --eval-only: a released detector with its released settings, see docs/model_zoo.md",
+    )  # fmt: skip
     parser.add_argument("--resume", action="store_true", help="continue the run in train.output_dir exactly")
     parser.add_argument("--eval-only", action="store_true", help="evaluate and do not train")
     parser.add_argument(
@@ -59,6 +65,11 @@ def run(arguments: argparse.Namespace) -> None:
     from pe_dense.config import load_config
     from pe_dense.engine import evaluate, train
 
+    if arguments.zoo is not None:
+        from pe_dense import model_zoo
+
+        model_zoo.evaluate(arguments.zoo, arguments.overrides, arguments.output)
+        return
     cfg = load_config(arguments.config_file, arguments.overrides)
     if arguments.eval_only:
         evaluate(cfg, arguments.checkpoint, arguments.output)
@@ -75,6 +86,11 @@ def main() -> int:
         parser.error("--output goes with --eval-only; the folder of a training run is train.output_dir=DIR")
     if arguments.eval_only and arguments.resume:
         parser.error("--eval-only and --resume exclude each other")
+    if arguments.zoo is not None and (not arguments.eval_only or arguments.checkpoint is not None):
+        parser.error(
+            "--zoo goes with --eval-only and has its own weights; to train from them, give its recipe as --config-file "
+            "and the file as model.weights=F"
+        )
     from pe_dense.launch.tool import run_tool
 
     return run_tool(lambda: start(arguments))
@@ -85,7 +101,14 @@ def start(arguments: argparse.Namespace) -> int:
     from pe_dense.config import format_config, load_config
     from pe_dense.launch import launch
 
-    cfg = load_config(arguments.config_file, arguments.overrides, allow_unset=arguments.print_config)
+    if arguments.zoo is None:
+        cfg = load_config(arguments.config_file, arguments.overrides, allow_unset=arguments.print_config)
+    else:
+        from pe_dense import model_zoo
+
+        cfg = model_zoo.recipe(arguments.zoo, arguments.overrides)
+        if not arguments.print_config:  # fetched here, so that the processes find it
+            model_zoo.find_file(arguments.zoo, cfg.model.get("weights"))
     if arguments.print_config:
         sys.stdout.write(format_config(cfg) + "\n")
         return 0

@@ -3,7 +3,7 @@
 from pe_dense.data.annotations import ImageAnnotations
 from pe_dense.data.class_folder import ClassFolder, count_folder_classes
 from pe_dense.data.classification_transforms import CenterCrop, RandomResizedCrop
-from pe_dense.data.coco import CocoDataset, class_names, count_classes, has_masks
+from pe_dense.data.coco import CocoDataset, class_image_counts, class_names, count_classes, has_masks
 from pe_dense.data.combined import JointDataset, MixedDataset
 from pe_dense.data.dense_transforms import (
     Crop,
@@ -98,6 +98,7 @@ __all__ = [
     "build_pair_loader",
     "build_test_loader",
     "build_train_loader",
+    "class_image_counts",
     "class_names",
     "count_classes",
     "count_folder_classes",

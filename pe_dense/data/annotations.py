@@ -68,7 +68,8 @@ class AnnotationTable:
             float32 XYXY; ``classes`` N int32; ``crowd`` N bool; ``fake`` N bool (Objects365's ``isfake``: a picture or
             a toy of the object); ``part_offsets`` N + 1 into the polygons;
             ``point_offsets`` P + 1 into ``points`` (x and y alternate, float32); ``rle_rows`` R ascending object
-            numbers; ``rle_sizes`` R x 2 int32 (height, width); ``rle_offsets`` R + 1 into ``rle_text`` uint8.
+            numbers; ``rle_sizes`` R x 2 int32 (height, width); ``rle_offsets`` R + 1 into ``rle_text`` uint8;
+            ``image_counts`` K int64, images with each class, empty if the json does not tell.
         doubts: what makes the json as a whole look wrong, for the log; empty if nothing does.
     """
 
@@ -108,6 +109,10 @@ class AnnotationTable:
             crowd=a["crowd"][rows].copy(),
             segmentations=[self._segmentation(row) for row in range(start, stop)],
         )
+
+    def images_of_objects(self) -> np.ndarray:
+        """N int64: number of the image that each object is in."""
+        return np.repeat(np.arange(len(self)), np.diff(self.arrays["image_offsets"]))
 
     def has_masks(self) -> np.ndarray:
         """N bool: whether each object has polygons or a run-length encoding."""

@@ -17,6 +17,7 @@ from pe_dense.data.annotations import ImageAnnotations
 from pe_dense.data.cache import load_table
 from pe_dense.data.errors import DataError
 from pe_dense.data.image_io import decode_image
+from pe_dense.data.repeat_factors import images_per_class
 from pe_dense.structures import Categories
 from pe_dense.structures.wording import counted
 
@@ -32,7 +33,8 @@ class CocoDataset:
     Args:
         json_file: COCO json with images, annotations and categories. Optional fields may be absent: ``iscrowd``,
             ``area``, ``segmentation``, annotation ``id``, image ``width`` and ``height``.
-        image_root: folder that the json's ``file_name`` are relative to.
+        image_root: folder that the json's ``file_name`` are relative to; for a json of LVIS (v0.5 or v1) the folder of
+            COCO's ``train2017`` and ``val2017``.
         skip_empty: leave out images without any object that is not a crowd (for training).
         masks: ``True``: objects without polygons or RLE are left out, with a count; ``False``: boxes only, masks are
             neither read nor drawn; ``None``: ``True`` if any object has a mask.
@@ -83,8 +85,18 @@ class CocoDataset:
         part._images = self._images[np.isin(self.image_ids, image_ids)]
         return part
 
+    def object_classes(self) -> tuple[np.ndarray, np.ndarray]:
+        """Item and class index of every object that is trained on, crowds left out: two int64 arrays."""
+        arrays = self.table.arrays
+        usable = self._trained_on(self.table.has_masks())
+        item_of = np.full(len(self.table), -1, dtype=np.int64)
+        item_of[self._images] = np.arange(len(self))
+        items = item_of[self.table.images_of_objects()]
+        usable &= items >= 0
+        return items[usable], arrays["classes"][usable].astype(np.int64)
+
     def file_name(self, index: int) -> str:
-        """The json's ``file_name`` of item ``index``."""
+        """The json's ``file_name`` of item ``index``; an image of LVIS is found below the folder of COCO's images."""
         return self.table.file_name(int(self._images[index]))
 
     def annotations(self, index: int) -> ImageAnnotations:
@@ -168,8 +180,7 @@ class CocoDataset:
         return left
 
     def _used_images(self, present: np.ndarray) -> np.ndarray:
-        usable = self._trained_on(present)
-        before = np.concatenate([[0], np.cumsum(usable)])[self.table.arrays["image_offsets"]]
+        before = np.concatenate([[0], np.cumsum(self._trained_on(present))])[self.table.arrays["image_offsets"]]
         used = np.flatnonzero(np.diff(before))
         if not len(used):
             raise DataError(f"{self.json_file} has no image with an object; add annotations or set skip_empty=False")
@@ -212,6 +223,21 @@ def class_names(json_file: str | os.PathLike[str]) -> list[str]:
 def count_classes(json_file: str | os.PathLike[str]) -> int:
     """Number of classes of a COCO json: ``num_classes`` of a detector trained on it."""
     return len(load_table(json_file).categories)
+
+
+@run_constant
+def class_image_counts(json_file: str | os.PathLike[str]) -> list[int]:
+    """Images with each class, in the order of the contiguous class index: weights of a federated loss.
+
+    The json's own ``image_count`` (LVIS), which tells of the training images in every part's json; counted where there
+    is none.
+    """
+    table = load_table(json_file)
+    if len(table.arrays["image_counts"]):
+        return [int(count) for count in table.arrays["image_counts"]]
+    single = ~table.arrays["crowd"]
+    image, classes = table.images_of_objects()[single], table.arrays["classes"][single].astype(np.int64)
+    return images_per_class(image, classes, len(table.categories)).tolist()
 
 
 @run_constant

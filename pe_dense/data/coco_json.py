@@ -15,6 +15,7 @@ import orjson
 from pe_dense.data.annotations import AnnotationTable
 from pe_dense.data.coco_segmentations import SegmentationArrays
 from pe_dense.data.errors import DataError
+from pe_dense.data.lvis_json import check_searched_classes, image_counts, lvis_file_name
 from pe_dense.structures import Categories
 from pe_dense.structures.wording import counted
 
@@ -41,6 +42,8 @@ def parse_coco(path: Path) -> AnnotationTable:
         _check_top_level(content, path)
         categories = _categories(content["categories"], path)
         arrays, index_of = _images(content["images"], path)
+        check_searched_classes(content["images"], categories, path)
+        arrays["image_counts"] = image_counts(content["categories"], path)
         annotations = content["annotations"]
         del content
         table, kept = _objects(annotations, index_of, categories, arrays["image_sizes"], path)
@@ -128,7 +131,7 @@ def _images(rows: list[Any], path: Path) -> tuple[dict[str, np.ndarray], dict[in
 
 
 def _file_name(row: dict[str, Any], path: Path) -> bytes:
-    name = row.get("file_name")
+    name = lvis_file_name(row) or row.get("file_name")
     if not isinstance(name, str) or not name:
         raise DataError(f"{path}: image id {row['id']} has no 'file_name'; write its path below the image root")
     leaves = name.startswith(("/", "\\")) or ".." in name or ":" in name

@@ -20,7 +20,8 @@ from pe_dense.data.coco import CocoDataset
 from pe_dense.data.errors import DataError
 from pe_dense.data.mapper import ImageDataset, MappedDataset
 from pe_dense.data.packing import PackedBatch
-from pe_dense.data.sampler import TrainSampler, shard, shard_clips
+from pe_dense.data.repeat_factors import repeat_factors
+from pe_dense.data.sampler import RepeatFactorSampler, TrainSampler, shard, shard_clips
 from pe_dense.data.transforms import Transform
 
 Sample = dict[str, Any]
@@ -82,7 +83,12 @@ class TestLoader:
 
 
 def build_train_loader(
-    dataset: ImageDataset, transforms: Sequence[Transform], batch_size: int, num_workers: int = 4, seed: int = 0
+    dataset: ImageDataset,
+    transforms: Sequence[Transform],
+    batch_size: int,
+    num_workers: int = 4,
+    seed: int = 0,
+    repeat_threshold: float | None = None,
 ) -> TrainLoader:
     """Loader for training.
 
@@ -92,15 +98,20 @@ def build_train_loader(
         batch_size: images per step over all processes; a multiple of their number.
         num_workers: worker processes of each process; 0 loads in the process itself.
         seed: of the order and the augmentations.
+        repeat_threshold: share of the images; those with a class that fewer images have are seen more often, as on LVIS
+            (0.001 there); ``None``: all alike. An epoch still counts each image once.
 
     Raises:
-        ValueError: if ``batch_size``, ``seed`` or the data set's size is unusable.
+        ValueError: if ``batch_size``, ``seed``, ``repeat_threshold`` or the data set's size is unusable.
         FileNotFoundError: if images of a COCO data set are not there.
     """
     check_workers(num_workers)
     check_images(dataset)
     rank, world_size = rank_and_world_size()
-    sampler = TrainSampler(len(dataset), batch_size, seed, rank, world_size)
+    if repeat_threshold is None:
+        sampler = TrainSampler(len(dataset), batch_size, seed, rank, world_size)
+    else:
+        sampler = RepeatFactorSampler(repeat_factors(dataset, repeat_threshold), batch_size, seed, rank, world_size)
     return TrainLoader(dataset, _TrainBatches(MappedDataset(dataset, transforms), sampler), batch_size, num_workers)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+
 import numpy as np
 
 
@@ -50,6 +52,44 @@ class TrainSampler:
     def generator(self, position: int) -> np.random.Generator:
         """Random numbers for the augmentation of the image at a stream position."""
         return np.random.default_rng((self.seed, 1, position))
+
+
+class RepeatFactorSampler(TrainSampler):
+    """As :class:`TrainSampler`, with some images more than once in an epoch (arXiv 1908.03195, appendix B.2).
+
+    In each epoch an image comes as often as its factor says, rounded up or down at random so that the mean is right,
+    and all are shuffled together. Epochs differ in length: where one begins follows from the rounding in those before
+    it, which is repeated from the seed once in each process.
+
+    Args:
+        factors: per image, at least 1.
+        batch_size, seed, rank, world_size: see :class:`TrainSampler`.
+
+    Raises:
+        ValueError: see :class:`TrainSampler`.
+    """
+
+    def __init__(self, factors: np.ndarray, batch_size: int, seed: int = 0, rank: int = 0, world_size: int = 1) -> None:
+        super().__init__(len(factors), batch_size, seed, rank, world_size)
+        self._factors = factors
+        self._starts = [0]  # stream position of the first image of each epoch, as far as it was needed
+
+    def image(self, position: int) -> int:
+        """Index of the image at a stream position."""
+        while self._starts[-1] <= position:
+            self._starts.append(self._starts[-1] + int(self._repeats(len(self._starts) - 1).sum()))
+        epoch = bisect_right(self._starts, position) - 1
+        if epoch != self._epoch:
+            images = np.repeat(np.arange(self.num_images), self._repeats(epoch))
+            self._order = np.random.default_rng((self.seed, 0, epoch)).permutation(images)
+            self._epoch = epoch
+        return int(self._order[position - self._starts[epoch]])
+
+    def _repeats(self, epoch: int) -> np.ndarray:
+        """How often each image comes in an epoch."""
+        whole = np.floor(self._factors)
+        chance = np.random.default_rng((self.seed, 2, epoch)).random(self.num_images)
+        return (whole + (chance < self._factors - whole)).astype(np.int64)
 
 
 def process_share(batch_size: int, rank: int, world_size: int) -> range:

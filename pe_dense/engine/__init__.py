@@ -6,6 +6,7 @@ from pe_dense.engine.checkpoint import (
     convert_checkpoint,
     latest_checkpoint,
     load_checkpoint,
+    newest_checkpoint,
     save_checkpoint,
 )
 from pe_dense.engine.hooks import Hook
@@ -39,6 +40,7 @@ __all__ = [
     "latest_checkpoint",
     "load_checkpoint",
     "load_replay",
+    "newest_checkpoint",
     "read_metrics",
     "save_checkpoint",
     "setup_logging",

@@ -203,19 +203,28 @@ def convert_checkpoint(source: str | Path, target: str | Path) -> Checkpoint:
         CheckpointError: if it is damaged, or ``target`` has another ending.
         CheckpointWriteError: if ``target`` cannot be written.
     """
-    source, target = Path(source), Path(target)
+    target = Path(target)
     if target.suffix != ".safetensors":
         raise CheckpointError(f"{target} must end in .safetensors, the format that is written")
-    if (source / "checkpoints").is_dir():
-        newest = latest_checkpoint(source / "checkpoints")
-        if newest is None:
-            raise FileNotFoundError(f"{source / 'checkpoints'} holds no step checkpoint")
-        found = _from_folder(newest)
-    else:
-        found = load_checkpoint(source)
-    checkpoint = replace(found, path=target)
+    checkpoint = replace(newest_checkpoint(source), path=target)
     save_checkpoint(checkpoint)
     return checkpoint
+
+
+def newest_checkpoint(source: str | Path) -> Checkpoint:
+    """A checkpoint, or of a run directory the one of its newest step, best or not.
+
+    Raises:
+        FileNotFoundError: if there is no checkpoint at ``source``.
+        CheckpointError: if it is damaged.
+    """
+    folder = Path(source) / "checkpoints"
+    if not folder.is_dir():
+        return load_checkpoint(source)
+    newest = latest_checkpoint(folder)
+    if newest is None:
+        raise FileNotFoundError(f"{folder} holds no step checkpoint")
+    return _from_folder(newest)
 
 
 def check_fits(

@@ -9,8 +9,8 @@ def initialize(model: nn.Module) -> None:
     """Draw all weights of a model anew, distributed as its constructors draw them.
 
     For a model that was built on the meta device: ``model.to_empty(device=...)``, then this, then a checkpoint or
-    pretrained weights, if any (weights given to a builder on the meta device are lost). In place, so that sharded
-    parameters stay sharded.
+    pretrained weights, if any (an encoder's weights given to a builder on the meta device are lost). In place, so that
+    sharded parameters stay sharded.
 
     Children come before their parents: PyTorch's modules have ``reset_parameters``; those of ours that hold parameters,
     or want other values in their children, have ``init_weights``.

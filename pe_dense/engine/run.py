@@ -36,6 +36,7 @@ from pe_dense.engine.run_log import RunWriter, setup_logging
 from pe_dense.engine.settings import RunSettings, TrainSettings
 from pe_dense.engine.trainer import Trainer
 from pe_dense.evaluation import format_results
+from pe_dense.structures import Categories
 from pe_dense.structures.wording import counted
 
 logger = logging.getLogger(__name__)
@@ -108,7 +109,11 @@ class _DiscardReplaced(Hook):
 
 
 def evaluate(
-    cfg: DictConfig, checkpoint: str | Path | None = None, output: str | Path | None = None
+    cfg: DictConfig,
+    checkpoint: str | Path | None = None,
+    output: str | Path | None = None,
+    model: nn.Module | None = None,
+    categories: Categories | None = None,
 ) -> dict[str, float]:
     """Evaluate a checkpoint with the config's test data and evaluator.
 
@@ -117,6 +122,9 @@ def evaluate(
         checkpoint: which one; None takes ``best.safetensors``, else the newest, of ``train.output_dir``, else
             ``train.init_from``, else the model as the config builds it.
         output: folder for the evaluator's files; None = ``inference/`` in ``train.output_dir``.
+        model: evaluated instead of the config's, whose build it is, with the weights that it has; ``checkpoint`` only
+            tells where they come from.
+        categories: of that model, if it has any.
 
     Returns:
         The evaluator's results; ``evaluation.json`` beside its files tells what was evaluated.
@@ -131,8 +139,13 @@ def evaluate(
     key, log_folder = ("--output", folder) if output is not None else (OUTPUT_KEY, folder.parent)
     check_writable(folder, key)
     evaluation = build_evaluation(cfg, folder)
-    path = Path(checkpoint) if checkpoint is not None else _default_checkpoint(settings)
-    model, step = _evaluated_model(cfg, settings, path, evaluation)
+    path = Path(checkpoint) if checkpoint is not None else None if model is not None else _default_checkpoint(settings)
+    if model is None:
+        model, step = _evaluated_model(cfg, settings, path, evaluation)
+    else:
+        step, saved = None, None if categories is None else categories.to_json()
+        ckpt.check_categories(saved, evaluation.categories, str(path or "the model"), "dataloader.test")
+        check_num_classes(cfg, model, evaluation.categories, evaluation.pixel_classes)
     evaluation.check_folder("--output")
     model.to(device)
     dist.barrier()  # nobody writes before everybody is ready

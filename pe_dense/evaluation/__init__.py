@@ -8,8 +8,11 @@ from pe_dense.evaluation.dense_results import DenseResults, evaluate_dense_resul
 from pe_dense.evaluation.depth import depth_metrics
 from pe_dense.evaluation.depth_evaluator import DepthEvaluator
 from pe_dense.evaluation.evaluator import Evaluator
+from pe_dense.evaluation.federated import is_lvis
 from pe_dense.evaluation.layer_evaluator import LayerEvaluator
 from pe_dense.evaluation.layer_scores import LayerScores
+from pe_dense.evaluation.lvis import evaluate_lvis_results
+from pe_dense.evaluation.lvis_evaluator import LvisEvaluator
 from pe_dense.evaluation.mask_measures import contour_accuracy, region_similarity
 from pe_dense.evaluation.mot_evaluator import MotEvaluator
 from pe_dense.evaluation.multi_evaluator import MultiEvaluator
@@ -30,6 +33,7 @@ __all__ = [
     "Evaluator",
     "LayerEvaluator",
     "LayerScores",
+    "LvisEvaluator",
     "MotEvaluator",
     "MultiEvaluator",
     "ObjectScores",
@@ -39,8 +43,10 @@ __all__ = [
     "depth_metrics",
     "evaluate_coco_results",
     "evaluate_dense_results",
+    "evaluate_lvis_results",
     "evaluate_vos_results",
     "format_results",
+    "is_lvis",
     "is_per_class",
     "load_dense_evaluator",
     "read_evaluated_images",

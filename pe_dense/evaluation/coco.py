@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import hotcoco
@@ -17,6 +17,11 @@ from pe_dense.evaluation.table import distinct_names
 from pe_dense.structures.wording import counted
 
 logger = logging.getLogger(__name__)
+
+Measure = Callable[[GroundTruth, Detections, str, np.ndarray | None, int], dict[str, float]]
+"""(truth, detections, task, positions of the images to score or None, detection limit) -> the task's numbers."""
+
+_SIZES = (("s", 1), ("m", 2), ("l", 3))  # where the protocols have their areas
 
 
 def evaluate_coco_results(
@@ -44,6 +49,25 @@ def evaluate_coco_results(
         FileNotFoundError: if a file does not exist.
         ValueError: if a file is malformed, the results are of another data set, or the ground truth lacks an image.
     """
+    return score_file(GroundTruth.from_json(json_file, tasks), results, tasks is None, max_detections, image_ids)
+
+
+def score_file(
+    truth: GroundTruth,
+    results: str | Path | Sequence[Row],
+    optional_tasks: bool,
+    max_detections: int,
+    image_ids: Sequence[int] | None,
+    measure: Measure | None = None,
+) -> dict[str, float]:
+    """What :func:`evaluate_coco_results` does with a ground truth that has been read.
+
+    Args:
+        truth: ground truth.
+        results: see :func:`evaluate_coco_results`.
+        optional_tasks, measure: see :func:`score`.
+        max_detections, image_ids: see :func:`evaluate_coco_results`.
+    """
     source = "results"
     with paused_gc():
         if isinstance(results, str | Path):
@@ -53,12 +77,11 @@ def evaluate_coco_results(
                 raise ValueError(f"{source}: a COCO results file is a list of rows, this is a {type(rows).__name__}")
         else:
             rows = list(results)
-        truth = GroundTruth.from_json(json_file, tasks)
         detections = Detections.from_rows(rows, truth, source, masks="segm" in truth.tasks)
         del rows
     _check_places(detections, truth, source)
     index = None if image_ids is None else _positions(truth, image_ids)
-    return score(truth, detections, index, tasks is None, max_detections, source)
+    return score(truth, detections, index, optional_tasks, max_detections, source, measure)
 
 
 def _check_places(detections: Detections, truth: GroundTruth, source: str) -> None:
@@ -90,6 +113,7 @@ def score(
     optional_tasks: bool = False,
     max_detections: int = 100,
     source: str = "results",
+    measure: Measure | None = None,
 ) -> dict[str, float]:
     """The metrics of :func:`evaluate_coco_results` for every task of ``truth``.
 
@@ -100,6 +124,7 @@ def score(
         optional_tasks: leave "segm" out where the detections have no masks, instead of raising or scoring 0.
         max_detections: see :func:`evaluate_coco_results`.
         source: where the detections come from, for messages.
+        measure: computes the numbers of a task; None: COCO's protocol does.
 
     Raises:
         ValueError: if masks are to be scored and there are none, or ``max_detections`` is not positive.
@@ -114,16 +139,17 @@ def score(
             continue
         if task == "segm" and detections.rles is None and len(detections):
             raise ValueError(f"{source}: there is no 'segmentation' for segm; evaluate with tasks=('bbox',)")
-        numbers = _score_task(truth, detections, task, image_index, max_detections)
+        numbers = (measure or coco_numbers)(truth, detections, task, image_index, max_detections)
         metrics.update({f"{task}/{name}": value for name, value in numbers.items()})
     if not metrics:
         raise ValueError(f"{source}: there is no 'segmentation', and {truth.path} has no boxes to evaluate against")
     return metrics
 
 
-def _score_task(
+def coco_numbers(
     truth: GroundTruth, detections: Detections, task: str, image_index: np.ndarray | None, max_detections: int
 ) -> dict[str, float]:
+    """COCO's numbers of one task; a :data:`Measure`."""
     evaluation = hotcoco.COCOeval(truth.coco, detections.coco(truth, task), task)
     limits = sorted({min(n, max_detections) for n in (1, 10, max_detections)})
     evaluation.params.max_dets = limits
@@ -136,21 +162,26 @@ def _score_task(
     # IoU x recall x class x area x limit, and the same without recall; -1 where there is no ground truth
     precision, recall = np.asarray(curves["precision"]), np.asarray(curves["recall"])
 
-    metrics = {
-        "AP": _mean(precision[:, :, :, 0, -1]),
-        "AP50": _mean(precision[0, :, :, 0, -1]),
-        "AP75": _mean(precision[5, :, :, 0, -1]),
-    }
-    sizes = (("s", 1), ("m", 2), ("l", 3))
-    metrics.update({f"AP{label}": _mean(precision[:, :, :, area, -1]) for label, area in sizes})
-    metrics.update({f"AR{limit}": _mean(recall[:, :, 0, i]) for i, limit in enumerate(limits)})
-    metrics.update({f"AR{label}": _mean(recall[:, :, area, -1]) for label, area in sizes})
-    for k, label in enumerate(distinct_names(truth.categories.names, truth.categories.ids)):
-        metrics[f"AP-{label}"] = _mean(precision[:, :, k, 0, -1])
+    metrics = precisions(precision[..., -1])
+    metrics.update({f"AR{limit}": mean_percent(recall[:, :, 0, i]) for i, limit in enumerate(limits)})
+    metrics.update({f"AR{label}": mean_percent(recall[:, :, area, -1]) for label, area in _SIZES})
+    metrics.update(class_precisions(precision[..., -1], truth))
     return metrics
 
 
-def _mean(values: np.ndarray) -> float:
+def precisions(precision: np.ndarray) -> dict[str, float]:
+    """AP, AP50, AP75, APs, APm and APl from IoU x recall x class x area."""
+    whole = {name: mean_percent(precision[i, :, :, 0]) for name, i in (("AP", slice(None)), ("AP50", 0), ("AP75", 5))}
+    return whole | {f"AP{label}": mean_percent(precision[..., area]) for label, area in _SIZES}
+
+
+def class_precisions(precision: np.ndarray, truth: GroundTruth) -> dict[str, float]:
+    """AP-<class> of every class from IoU x recall x class x area."""
+    names = distinct_names(truth.categories.names, truth.categories.ids)
+    return {f"AP-{name}": mean_percent(precision[:, :, k, 0]) for k, name in enumerate(names)}
+
+
+def mean_percent(values: np.ndarray) -> float:
     """Mean in percent over the entries that exist."""
     present = values[values > -1]
     return float(present.mean()) * 100 if present.size else float("nan")

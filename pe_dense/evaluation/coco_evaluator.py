@@ -13,7 +13,7 @@ import orjson
 import torch
 from torch import Tensor
 
-from pe_dense.evaluation.coco import score
+from pe_dense.evaluation.coco import coco_numbers, score
 from pe_dense.evaluation.detections import Detections
 from pe_dense.evaluation.gather import Shard, from_first_process, gather_shards, merge_shards
 from pe_dense.evaluation.ground_truth import TASKS, GroundTruth
@@ -46,6 +46,8 @@ class CocoEvaluator:
         ValueError: if it is malformed, has no annotations, or lacks what a task needs.
     """
 
+    measure = staticmethod(coco_numbers)
+
     def __init__(
         self,
         json_file: str | Path,
@@ -58,7 +60,7 @@ class CocoEvaluator:
         self.output_dir = None if output_dir is None else Path(output_dir)
         self.max_detections = max_detections
         self._optional_tasks = tasks is None
-        self._truth = GroundTruth.from_json(json_file, tasks)
+        self._truth = self._read(json_file, tasks)
         self._known_ids = set(self._truth.image_ids.tolist())
         self._shard: dict[int, bytes] = {}
         self._masks_seen = False
@@ -105,6 +107,10 @@ class CocoEvaluator:
         """
         shards = gather_shards(self._shard, self.output_dir)
         return from_first_process(lambda: self._score(shards or []))
+
+    def _read(self, json_file: str | Path, tasks: Sequence[str] | None) -> GroundTruth:
+        """The ground truth."""
+        return GroundTruth.from_json(json_file, tasks)
 
     def _rows(self, image_id: int, instances: Instances) -> list[dict[str, Any]]:
         """Rows of a results file for one image."""
@@ -161,6 +167,7 @@ class CocoEvaluator:
             optional_tasks=self._optional_tasks and not self._masks_seen,
             max_detections=self.max_detections,
             source=source,
+            measure=self.measure,
         )
 
 

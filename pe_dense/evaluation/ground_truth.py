@@ -13,6 +13,7 @@ import hotcoco.mask
 import numpy as np
 
 from pe_dense.evaluation.columns import Name, box_column, int_column, positions
+from pe_dense.evaluation.federated import lacking, searched_classes
 from pe_dense.evaluation.json_file import read_json
 from pe_dense.structures import Categories
 from pe_dense.structures.wording import counted
@@ -36,6 +37,8 @@ class GroundTruth:
         coco: the objects as a hotcoco data set. Images, classes and objects are numbered 1, 2, ... in the order of
             their ids (objects: of the file). That keeps the order in which COCO's protocol breaks ties, and avoids
             id 0, for which pycocotools counts a matched object as missed.
+        frequencies: of each class "r", "c" or "f" (rare, common, frequent); "" where the json does not tell.
+        not_lvis: why it cannot be scored by LVIS's protocol; empty if it can.
     """
 
     path: Path
@@ -45,6 +48,8 @@ class GroundTruth:
     file_names: list[str]
     sizes: np.ndarray
     coco: hotcoco.COCO
+    frequencies: tuple[str, ...]
+    not_lvis: str
 
     def __deepcopy__(self, memo: dict[int, Any]) -> GroundTruth:
         return self  # nothing ever changes it, and it is large
@@ -54,7 +59,8 @@ class GroundTruth:
         """Read and check a COCO-format json.
 
         An object without ``area`` gets that of its mask, or of its box where masks are not scored; one without
-        ``iscrowd`` is no crowd; polygons with fewer than three points are left out with a warning.
+        ``iscrowd`` is no crowd; polygons with fewer than three points are left out with a warning. What a json of LVIS
+        tells about the classes that each image was searched for is read too.
 
         Args:
             json_file: COCO-format json.
@@ -71,6 +77,9 @@ class GroundTruth:
         int_column(data["categories"], "id", lambda i: f"ground truth {path}: category {i}")
         categories = Categories.from_json(data["categories"])
         image_ids, file_names, sizes = _images(data["images"], path)
+        searched = searched_classes(data["images"], categories.ids, path)
+        frequency = {row["id"]: str(row.get("frequency", "")) for row in data["categories"]}
+        frequencies = tuple(frequency[i] for i in categories.ids)
 
         def name(index: int) -> str:
             return f"ground truth {path}: annotation {annotations[index].get('id')}"
@@ -80,8 +89,11 @@ class GroundTruth:
         masks = _segmentations(annotations, sizes[image_index], path) if "segm" in chosen else None
         boxes = box_column(annotations, "bbox", name) if "bbox" in chosen else np.zeros((len(annotations), 4))
         coco = hotcoco.COCO.from_arrays(
-            [{"id": i, "height": max(h, 0), "width": max(w, 0)} for i, (h, w) in enumerate(sizes.tolist(), 1)],
-            [{"id": k, "name": label} for k, label in enumerate(categories.names, 1)],
+            [
+                {"id": i, "height": max(h, 0), "width": max(w, 0), **searched.get(image_id, {})}
+                for i, (image_id, (h, w)) in enumerate(zip(image_ids.tolist(), sizes.tolist()), 1)
+            ],
+            [{"id": k, "name": n, "frequency": f} for k, (n, f) in enumerate(zip(categories.names, frequencies), 1)],
             image_index + 1,
             class_index + 1,
             boxes,
@@ -89,7 +101,8 @@ class GroundTruth:
             iscrowd=np.array([bool(a.get("iscrowd", 0)) for a in annotations]),
             segmentation=masks,
         )
-        return cls(path, categories, chosen, image_ids, file_names, sizes, coco)
+        not_lvis = lacking(data["images"], data["categories"])
+        return cls(path, categories, chosen, image_ids, file_names, sizes, coco, frequencies, not_lvis)
 
 
 def _read(path: Path) -> dict[str, list[dict[str, Any]]]:
@@ -113,7 +126,7 @@ def _images(images: list[dict[str, Any]], path: Path) -> tuple[np.ndarray, list[
     ids, sizes = ids[order], sizes[order]
     if (repeated := ids[1:][ids[1:] == ids[:-1]]).size:
         raise ValueError(f"ground truth {path} has image id {repeated[0]} more than once; give each image its own")
-    return ids, [str(images[i].get("file_name", "")) for i in order], sizes
+    return ids, [str(images[i].get("file_name") or images[i].get("coco_url", "")) for i in order], sizes
 
 
 def _look_up(annotations: list[dict[str, Any]], key: str, ids: np.ndarray, name: Name) -> np.ndarray:

@@ -69,7 +69,7 @@ def _file_names(content: Any) -> dict[int, str] | None:
     rows = content.get("images") if isinstance(content, dict) else None
     if not isinstance(rows, list) or not all(isinstance(row, dict) and "id" in row for row in rows):
         return None
-    return {row["id"]: str(row.get("file_name", "")) for row in rows}
+    return {row["id"]: str(row.get("file_name") or row.get("coco_url", "")) for row in rows}
 
 
 def _same_file(first: str, second: str) -> bool:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 _LINES = (  # metrics that share a line, in this order; what is in none of them follows on one of its own
-    ("AP", "AP50", "AP75", "APs", "APm", "APl"),
+    ("AP", "AP50", "AP75", "APs", "APm", "APl", "APr", "APc", "APf"),
     ("abs_rel", "sq_rel", "rmse", "rmse_log", "log10", "silog"),
     ("delta1", "delta2", "delta3", "images", "skipped"),
     ("mIoU", "mAcc", "aAcc", "mBIoU", "images", "skipped"),

@@ -1,9 +1,11 @@
 """Which images make up which batch."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
-from pe_dense.data.sampler import TrainSampler, shard, shard_clips
+from pe_dense.data.sampler import RepeatFactorSampler, TrainSampler, shard, shard_clips
 
 
 def _images(sampler, steps):
@@ -67,3 +69,46 @@ def test_shards_of_clips_are_whole(lengths, world):
     assert [i for part in parts for i in part] == list(range(bounds[-1]))
     assert all({part.start, part.stop} <= set(bounds.tolist()) for part in parts)
     assert max(map(len, parts)) <= bounds[-1] / world + max(lengths)
+
+
+FACTORS = np.array([1.0, 2.5, 1.0, 1.2, 3.0, 1.0, 1.0])
+
+
+def test_repeated_images_come_as_often_as_their_factor_says():
+    sampler = RepeatFactorSampler(FACTORS, 4, seed=3)
+    sampler.image(20_000)  # all epochs up to there are known now
+    starts = sampler._starts[:1001]
+    stream = [sampler.image(p) for p in range(starts[-1])]
+    counts = np.array([np.bincount(stream[a:b], minlength=7) for a, b in pairwise(starts)])
+    assert ((counts == np.floor(FACTORS)) | (counts == np.ceil(FACTORS))).all()
+    np.testing.assert_allclose(counts.mean(axis=0), FACTORS, atol=0.05)
+    assert len({tuple(stream[a:b]) for a, b in pairwise(starts[:50])}) == 49
+
+
+def test_a_step_with_repeats_needs_no_history():
+    stream = _images(RepeatFactorSampler(FACTORS, 3, seed=1), range(40))
+    jumps = _images(RepeatFactorSampler(FACTORS, 3, seed=1), [33, 2, 39])
+    assert jumps == stream[99:102] + stream[6:9] + stream[117:120]
+    assert _images(RepeatFactorSampler(FACTORS, 3, seed=2), range(40)) != stream
+
+
+def test_processes_share_each_batch_of_repeats():
+    whole = RepeatFactorSampler(FACTORS, 6, seed=5)
+    ranks = [RepeatFactorSampler(FACTORS, 6, seed=5, rank=r, world_size=3) for r in range(3)]
+    for step in range(8):
+        positions = [p for r in ranks for p in r.positions(step)]
+        assert positions == list(range(6 * step, 6 * step + 6))
+        assert [i for r in ranks for i in _images(r, [step])] == _images(whole, [step])
+
+
+def test_without_repeats_the_order_is_the_plain_one():
+    plain = _images(TrainSampler(9, 4, seed=3), range(9))
+    assert _images(RepeatFactorSampler(np.ones(9), 4, seed=3), range(9)) == plain
+
+
+def test_a_late_step_of_lvis_is_found_at_once():
+    """Epoch 88 of 100,170 images needs the lengths of those before it, not their orders."""
+    factors = np.random.default_rng(0).choice([1.0, 1.37, 4.8], 100_170, p=[0.7, 0.2, 0.1])
+    sampler = RepeatFactorSampler(factors, 64, seed=0)
+    assert 0 <= sampler.image(64 * 138_280) < 100_170
+    assert len(sampler._starts) < 100

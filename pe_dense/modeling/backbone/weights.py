@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import pickle
 import re
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -89,9 +90,24 @@ def find_weights(weights: str | Path) -> Path:
             f"weights file {path} does not exist; give the path of a .pt, .pth or .safetensors file, "
             "or an official name such as PE-Spatial-B16-512"
         )
-    import huggingface_hub as hub  # slow to import, needed for official names only
+    return fetch_from_hub(f"facebook/{weights}", f"{weights}.pt", str(weights), "give the file's path")
 
-    place = (f"facebook/{weights}", f"{weights}.pt")
+
+def fetch_from_hub(repository: str, file: str, what: str, otherwise: str) -> Path:
+    """A file of the Hugging Face hub, out of its cache if it is there.
+
+    Args:
+        repository: ``owner/name``.
+        file: its name there.
+        what: the weights, for messages.
+        otherwise: what else can be done, for messages.
+
+    Raises:
+        FileNotFoundError: if it is not in the cache and cannot be fetched.
+    """
+    import huggingface_hub as hub  # slow to import, needed for files of the hub only
+
+    place = (repository, file)
     cached = hub.try_to_load_from_cache(*place)
     if isinstance(cached, str):
         return Path(cached)
@@ -101,13 +117,16 @@ def find_weights(weights: str | Path) -> Path:
     except Exception as error:  # the hub raises many kinds: offline, not found, gated, proxies
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise FileNotFoundError(
-            f"could not fetch the weights {weights} from the Hugging Face hub ({reason}); on a machine with access (a "
-            f"login node) run 'hf download {' '.join(place)}', then set HF_HOME to its cache or give the file's path"
+            f"could not fetch the weights {what} from the Hugging Face hub ({reason}); on a machine with access (a "
+            f"login node) run 'hf download {repository} {file}', then set HF_HOME to its cache or {otherwise}"
         ) from error
 
 
 def read_state_dict(path: Path, allowed: Sequence[type] = ()) -> dict[str, Tensor]:
     """Named tensors of a file, out of any official wrapper. Never runs code from the file.
+
+    The tensors are the file's pages in memory, read when they are used, except those of a file in PyTorch's format
+    before 1.6. Changing them changes a private copy.
 
     Args:
         path: of the file.
@@ -124,7 +143,7 @@ def read_state_dict(path: Path, allowed: Sequence[type] = ()) -> dict[str, Tenso
             content: Any = load_file(path)
         else:
             with torch.serialization.safe_globals(list(allowed)):
-                content = torch.load(path, map_location="cpu", weights_only=True)
+                content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
         found = re.search(r"GLOBAL (\S+)", str(error))
         raise WeightsError(

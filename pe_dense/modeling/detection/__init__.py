@@ -4,6 +4,7 @@ from pe_dense.modeling.detection.anchors import AnchorGenerator
 from pe_dense.modeling.detection.box_head import BoxHead, BoxPredictor
 from pe_dense.modeling.detection.build import build_cascade_mask_rcnn, build_mask_rcnn, build_tracking_rcnn
 from pe_dense.modeling.detection.cascade import CascadeROIHeads
+from pe_dense.modeling.detection.class_loss import FederatedLoss, SoftmaxLoss
 from pe_dense.modeling.detection.detector import Detector
 from pe_dense.modeling.detection.identity import IdentityHead, IdentityLoss
 from pe_dense.modeling.detection.mask_head import MaskHead
@@ -24,6 +25,7 @@ __all__ = [
     "CascadeROIHeads",
     "DetectionTTA",
     "Detector",
+    "FederatedLoss",
     "IdentityHead",
     "IdentityLoss",
     "MaskHead",
@@ -32,6 +34,7 @@ __all__ = [
     "ROIHeads",
     "ROIPooler",
     "RPNHead",
+    "SoftmaxLoss",
     "TrackingRCNN",
     "build_cascade_mask_rcnn",
     "build_mask_rcnn",

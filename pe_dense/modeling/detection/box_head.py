@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from pe_dense.layers.box_coder import BoxCoder
 from pe_dense.layers.conv_norm import ConvNorm
+from pe_dense.modeling.detection.class_loss import ClassLoss, SoftmaxLoss
 from pe_dense.modeling.detection.regions import Samples
 
 
@@ -65,10 +66,19 @@ class BoxPredictor(nn.Module):
         num_classes: K, background not counted.
         box_coder: parameterisation of the offsets.
         class_agnostic: one box per region instead of one per region and class.
+        class_loss: how the classes are learnt; ``None``: by :class:`SoftmaxLoss`.
     """
 
-    def __init__(self, in_dim: int, num_classes: int, box_coder: BoxCoder, class_agnostic: bool = False) -> None:
+    def __init__(
+        self,
+        in_dim: int,
+        num_classes: int,
+        box_coder: BoxCoder,
+        class_agnostic: bool = False,
+        class_loss: ClassLoss | None = None,
+    ) -> None:
         super().__init__()
+        self.class_loss = SoftmaxLoss() if class_loss is None else class_loss
         self.num_classes = num_classes
         self.box_coder = box_coder
         self.cls_score = nn.Linear(in_dim, num_classes + 1)
@@ -87,7 +97,7 @@ class BoxPredictor(nn.Module):
         return self.cls_score(x).float(), self.bbox_pred(x).float().unflatten(1, (-1, 4))
 
     def losses(self, logits: Tensor, deltas: Tensor, samples: Samples) -> dict[str, Tensor]:
-        """Softmax cross-entropy and, on foreground only, L1; both are means over all used regions.
+        """Those of the classes and, on foreground only, L1 of the boxes; both are means over all used regions.
 
         Args:
             logits: R x (K+1) with R = B * S of the samples.
@@ -98,13 +108,17 @@ class BoxPredictor(nn.Module):
         boxes, goals = samples.boxes.flatten(0, 1), samples.target_boxes.flatten(0, 1)
         foreground = samples.foreground(self.num_classes).flatten()[:, None]
         count = (classes >= 0).sum().clamp(min=1)
-        cls = F.cross_entropy(logits, classes, ignore_index=-1, reduction="sum")
+        cls = self.class_loss(logits, classes)
         # background regions may be matched to a padded box or be empty themselves: their targets are undefined
         offsets = torch.where(foreground, self.box_coder.encode(boxes, goals), 0.0)
         channel = classes.clamp(0, deltas.shape[1] - 1)[:, None, None].expand(-1, 1, 4)
         own = deltas.gather(1, channel)[:, 0]
         loc = (F.l1_loss(own, offsets, reduction="none") * foreground).sum()
-        return {"loss_cls": cls / count, "loss_box_reg": loc / count}
+        return {"loss_cls": cls, "loss_box_reg": loc / count}
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """R x (K+1) logits to R x K probabilities."""
+        return self.class_loss.probabilities(logits)
 
     def decode(self, deltas: Tensor, boxes: Tensor) -> Tensor:
         """R x K x 4 boxes (R x 1 x 4 if agnostic) from offsets and R x 4 regions."""

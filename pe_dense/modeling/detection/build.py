@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from typing import cast
 
 from pe_dense.layers.box_coder import BoxCoder
@@ -11,6 +12,7 @@ from pe_dense.modeling.backbone.pyramid import FeaturePyramid
 from pe_dense.modeling.detection.anchors import AnchorGenerator
 from pe_dense.modeling.detection.box_head import BoxHead, BoxPredictor
 from pe_dense.modeling.detection.cascade import CascadeROIHeads
+from pe_dense.modeling.detection.class_loss import ClassLoss
 from pe_dense.modeling.detection.identity import IdentityHead, IdentityLoss
 from pe_dense.modeling.detection.mask_head import MaskHead
 from pe_dense.modeling.detection.mask_rcnn import MaskRCNN
@@ -44,6 +46,7 @@ def build_mask_rcnn(
     test_decay: Decay | None = None,
     tta: DetectionTTA | None = None,
     weights: str | None = None,
+    class_loss: ClassLoss | None = None,
 ) -> MaskRCNN:
     """Mask R-CNN with ViTDet's heads (arXiv 2203.16527, appendix A.2); the defaults are the released COCO
     recipe, except for the encoder's own normalisation (the release takes 127 for both mean and deviation).
@@ -72,6 +75,7 @@ def build_mask_rcnn(
         tta: several sizes, and mirrored images, at test time, see :class:`DetectionTTA`.
         weights: file of a whole released detector, see :func:`load_released`. It holds the encoder too: set the
             encoder's own ``weights`` to ``None``, or they are fetched first and then replaced.
+        class_loss: how the classes are learnt: :class:`FederatedLoss` for LVIS; ``None``: one class per region.
 
     Raises:
         FileNotFoundError: if there is no such weights file.
@@ -82,7 +86,7 @@ def build_mask_rcnn(
     roi_heads = ROIHeads(
         box_pooler=ROIPooler(7, strides),
         box_head=BoxHead(channels, 7, [conv_dim] * 4, [fc_dim]),
-        box_predictor=BoxPredictor(fc_dim, num_classes, BoxCoder((10.0, 10.0, 5.0, 5.0))),
+        box_predictor=BoxPredictor(fc_dim, num_classes, BoxCoder((10.0, 10.0, 5.0, 5.0)), class_loss=class_loss),
         proposal_matcher=Matcher([0.5], [0, 1]),
         mask_pooler=ROIPooler(14, strides) if with_masks else None,
         mask_head=MaskHead(channels, num_classes, [conv_dim] * 4) if with_masks else None,
@@ -120,6 +124,7 @@ def build_cascade_mask_rcnn(
     stage_ious: Sequence[float] = (0.5, 0.6, 0.7),
     stage_weights: Sequence[Sequence[float]] = ((10, 10, 5, 5), (20, 20, 10, 10), (30, 30, 15, 15)),
     weights: str | None = None,
+    class_loss: ClassLoss | None = None,
 ) -> MaskRCNN:
     """Cascade Mask R-CNN with ViTDet's heads.
 
@@ -128,7 +133,7 @@ def build_cascade_mask_rcnn(
         stage_weights: weights of the box offsets, per stage.
         backbone, num_classes, with_masks, square_size, pixel_mean, pixel_std, conv_dim, fc_dim, anchor_sizes,
             aspect_ratios, rpn_batch_size_per_image, pre_nms_topk, post_nms_topk, roi_batch_size_per_image,
-            test_score_thresh, test_nms_thresh, test_topk_per_image, test_decay, tta, weights: see
+            test_score_thresh, test_nms_thresh, test_topk_per_image, test_decay, tta, weights, class_loss: see
             :func:`build_mask_rcnn`.
     """
     levels, strides = _roi_levels(backbone)
@@ -136,7 +141,10 @@ def build_cascade_mask_rcnn(
     roi_heads = CascadeROIHeads(
         box_pooler=ROIPooler(7, strides),
         box_heads=[BoxHead(channels, 7, [conv_dim] * 4, [fc_dim]) for _ in stage_ious],
-        box_predictors=[BoxPredictor(fc_dim, num_classes, BoxCoder(w), class_agnostic=True) for w in stage_weights],
+        box_predictors=[
+            BoxPredictor(fc_dim, num_classes, BoxCoder(w), class_agnostic=True, class_loss=deepcopy(class_loss))
+            for w in stage_weights
+        ],
         proposal_matchers=[Matcher([iou], [0, 1]) for iou in stage_ious],
         mask_pooler=ROIPooler(14, strides) if with_masks else None,
         mask_head=MaskHead(channels, num_classes, [conv_dim] * 4) if with_masks else None,

@@ -111,7 +111,7 @@ class CascadeROIHeads(RegionHeads):
         probs: list[Tensor] = []
         for stage, predictor in enumerate(self._predictors()):
             logits, deltas = self._run_stage(stage, levels, boxes, image)
-            probs.append(logits.softmax(dim=1)[:, :-1])
+            probs.append(predictor.probabilities(logits))
             boxes = _clip(predictor.decode(deltas, boxes)[:, 0], bounds)
         return boxes[:, None], torch.stack(probs).mean(dim=0)
 

@@ -24,9 +24,12 @@ TABLE: tuple[tuple[str, str], ...] = (
     ("roi_heads.box_head.fc{n+1}.*", "roi_heads.box_head.fcs.{n}.*"),
     ("roi_heads.box_predictor.cls_score.*", "roi_heads.box_predictor.cls_score.*"),
     ("roi_heads.box_predictor.bbox_pred.*", "roi_heads.box_predictor.bbox_pred.*"),
+    ("roi_heads.box_predictor.fed_loss_cls_weights", "roi_heads.box_predictor.class_loss.class_weights"),
     ("roi_heads.box_head.{s}.conv{n+1}.*", "roi_heads.box_heads.{s}.convs.{n}.*"),
     ("roi_heads.box_head.{s}.fc{n+1}.*", "roi_heads.box_heads.{s}.fcs.{n}.*"),
-    ("roi_heads.box_predictor.{s}.*", "roi_heads.box_predictors.{s}.*"),
+    ("roi_heads.box_predictor.{s}.fed_loss_cls_weights", "roi_heads.box_predictors.{s}.class_loss.class_weights"),
+    ("roi_heads.box_predictor.{s}.cls_score.*", "roi_heads.box_predictors.{s}.cls_score.*"),
+    ("roi_heads.box_predictor.{s}.bbox_pred.*", "roi_heads.box_predictors.{s}.bbox_pred.*"),
     ("roi_heads.mask_head.mask_fcn{n+1}.*", "roi_heads.mask_head.convs.{n}.*"),
     ("roi_heads.mask_head.deconv.*", "roi_heads.mask_head.deconv.*"),
     ("roi_heads.mask_head.predictor.*", "roi_heads.mask_head.predictor.*"),
@@ -77,6 +80,11 @@ def read_released(
 def load_strictly(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
     """Load a released detector's state dict, already under the model's names.
 
+    Args:
+        model: if it was built on the meta device, the tensors become its parameters, and take no memory twice.
+        state: tensors under the model's names.
+        source: for messages.
+
     Raises:
         WeightsError: for keys that have no place in the model, are missing, or have another shape.
     """
@@ -93,7 +101,8 @@ def load_strictly(model: nn.Module, state: Mapping[str, Tensor], source: str) ->
             f"{source} does not fit the model in {len(faults)} keys; build the detector with the sizes, number of "
             f"classes and masks the file was trained with:{listed(faults)}"
         )
-    model.load_state_dict(state)
+    on_meta = any(value.is_meta for value in own.values())
+    model.load_state_dict({k: v.to(own[k].dtype) for k, v in state.items()}, assign=on_meta)
     logger.info("released detector: %d tensors from %s", len(state), source)
 
 
@@ -185,4 +194,4 @@ def _fill(match: re.Match[str], template: str) -> str:
     }
     for name, number in numbers.items():
         template = template.replace(f"{{{name}}}", str(number)).replace(f"{{{name}+1}}", str(number + 1))
-    return template.replace("*", match["rest"])
+    return template.replace("*", match.groupdict().get("rest", ""))

@@ -245,7 +245,7 @@ class ROIHeads(RegionHeads):
     ) -> tuple[Tensor, Tensor]:
         """See :meth:`RegionHeads.classify`."""
         logits, deltas = self.box_predictor(self.box_head(self.box_pooler(levels, boxes, image)))
-        return self.box_predictor.decode(deltas, boxes), logits.softmax(dim=1)[:, :-1]
+        return self.box_predictor.decode(deltas, boxes), self.box_predictor.probabilities(logits)
 
 
 def slot_images(boxes: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ import torch
 
 from pe_dense.modeling import backbone
 from pe_dense.modeling.backbone import FeaturePyramid, WeightsError
-from pe_dense.modeling.detection import build_mask_rcnn
+from pe_dense.modeling.detection import FederatedLoss, build_mask_rcnn
 from pe_dense.modeling.detection.released import from_detectron2, load_released, to_detectron2
 
 RECIPE = {
@@ -17,14 +17,18 @@ RECIPE = {
 @pytest.mark.parametrize(
     ("name", "tower", "parameters"),
     [
-        ("core", backbone.pe_core_g14_448, 1_885_521_776),
-        ("spatial", backbone.pe_spatial_g14_448, 1_885_675_376),
+        ("coco_core", backbone.pe_core_g14_448, 1_885_521_776),
+        ("coco_spatial", backbone.pe_spatial_g14_448, 1_885_675_376),
+        ("lvis_core", backbone.pe_core_g14_448, 1_891_565_762),
+        ("lvis_spatial", backbone.pe_spatial_g14_448, 1_891_719_362),
     ],
 )
-def test_released_coco_detectors(fixtures, name, tower, parameters):
+def test_released_detectors(fixtures, name, tower, parameters):
     with torch.device("meta"):
-        model = build_mask_rcnn(FeaturePyramid(tower(**RECIPE)), num_classes=80)
-        shapes = json.loads((fixtures / "pe" / f"keys_vitdet_coco_{name}.json").read_text())
+        lvis = {"num_classes": 1203, "class_loss": FederatedLoss(1203)}
+        options = lvis if name.startswith("lvis") else {"num_classes": 80}
+        model = build_mask_rcnn(FeaturePyramid(tower(**RECIPE)), **options)
+        shapes = json.loads((fixtures / "pe" / f"keys_vitdet_{name}.json").read_text())
         released = {key: torch.empty(shape) for key, shape in shapes.items()}
     assert sum(p.numel() for p in model.parameters()) == parameters
     own = model.state_dict()
@@ -36,8 +40,9 @@ def test_released_coco_detectors(fixtures, name, tower, parameters):
 
 
 def test_cascade_names_go_back_and_forth(tiny):
-    state = tiny(cascade=True).state_dict()
+    state = tiny(cascade=True, class_loss=FederatedLoss(3)).state_dict()
     theirs = to_detectron2(state)
+    assert "roi_heads.box_predictor.2.fed_loss_cls_weights" in theirs
     assert "roi_heads.box_head.2.conv4.norm.bias" in theirs
     assert "roi_heads.box_head.0.fc1.weight" in theirs
     assert "roi_heads.box_predictor.1.bbox_pred.weight" in theirs
