@@ -66,7 +66,7 @@ def test_images_that_not_all_have(scenes: ScenePaths, caplog: pytest.LogCaptureF
 def test_labels_of_another_size_are_named(scenes: ScenePaths, monkeypatch: pytest.MonkeyPatch) -> None:
     joint = JointDataset(detection=detection(scenes), depth=depth(scenes))
     monkeypatch.setattr(DepthList, "read_depth", lambda *_: np.ones((32, 64), dtype=np.float32))
-    with pytest.raises(DataError, match=r"depth map .*000000\.png is 64 x 32 but its image"):
+    with pytest.raises(DataError, match=r"depth map .*000000\.png is 64 pixels wide and 32 high but its image"):
         joint[0]
 
 
