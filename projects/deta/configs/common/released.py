@@ -1,5 +1,7 @@
 """The release's values of the ``choices`` of g14.py, and its augmentation."""
 
+from typing import Any
+
 from pe_dense.config import LazyCall as L
 from pe_dense.data import RandomChoice, RandomCrop, RandomFlip, ResizeShortestEdge
 
@@ -19,7 +21,7 @@ choices = dict(
 )
 
 
-def augmentation(size):
+def augmentation(size: int) -> list[Any]:
     """For training images that are padded to ``size``: "LSJ" by name, but DETR's two ways with other numbers."""
     longest = size - 32
     return [
@@ -37,6 +39,6 @@ def augmentation(size):
     ]
 
 
-def resize(size):
+def resize(size: int) -> list[Any]:
     """Of test images."""
     return [L(ResizeShortestEdge)(short_edge_length=size - 32, max_size=size - 32)]
