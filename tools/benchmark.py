@@ -18,8 +18,8 @@ from rich.console import Console
 from rich.table import Table
 
 SECTIONS = (
-    "backbone", "heads", "dense", "probe", "deformable", "data", "evaluation", "vos", "tracking", "association",
-    "propagation",
+    "backbone", "heads", "dense", "probe", "deformable", "detection", "data", "evaluation", "vos", "tracking",
+    "association", "propagation",
     "parallel",
 )  # fmt: skip
 # Page faults of freshly mapped memory dominate timings on small machines; these keep memory with the process.
