@@ -126,7 +126,30 @@ def test_module_under_autocast(layer, call):
     with torch.autocast("cpu", dtype=torch.bfloat16):
         out = layer(*call)
     assert out.dtype == torch.bfloat16
-    torch.testing.assert_close(out.float(), layer(*call), atol=0.1, rtol=0.1)
+    expected = layer(*call)
+    torch.testing.assert_close(out.float(), expected, atol=0.1, rtol=0.1)
+    grads, wanted = (torch.autograd.grad(o.float().sum(), list(layer.parameters())) for o in (out, expected))
+    for ours, theirs in zip(grads, wanted):
+        assert ours.dtype == torch.float32
+        torch.testing.assert_close(ours, theirs, atol=0.05 * float(theirs.abs().max()), rtol=0.1)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        compiled = torch.compile(layer, backend="aot_eager", fullgraph=True)(*call)
+    torch.testing.assert_close(compiled, out, atol=0.02, rtol=0.02)
+
+
+def test_a_level_of_padding_only(layer, call):
+    """Its values and gradients are numbers, and what lies there does not matter."""
+    query, reference, value, shapes = call
+    start = shapes[0][0] * shapes[0][1]
+    padding = torch.zeros(2, 160, dtype=torch.bool)
+    padding[:, start : start + shapes[1][0] * shapes[1][1]] = True
+    cells = value.clone().requires_grad_()
+    out = layer(query, reference, cells, shapes, padding)
+    [grad] = torch.autograd.grad(out.sum(), cells)
+    assert out.isfinite().all()
+    assert grad.isfinite().all()
+    assert grad[padding].abs().sum() == 0
+    assert grad[~padding].abs().sum() > 0
 
 
 def test_initial_offsets():

@@ -55,6 +55,19 @@ CASES = {
     "many classes": ([sample((64, 64), [[2, 2, 40, 30]], [1203])], {"num_classes": 1204}),
     "an image of a few pixels": ([sample((2, 3), [[0, 0, 2, 2]], [0]), sample((256, 256))], {}),
     "boxes without area": ([sample((64, 64), [[5, 5, 5, 30], [9, 9, 9, 9]], [0, 1])], {}),
+    "boxes that are none": (
+        [
+            sample(
+                (64, 64), [[50, 50, 10, 10], [float("nan"), 0, 9, 9], [0, 0, float("inf"), 9], [4, 4, 30, 40]], [0] * 4
+            )
+        ],
+        {},
+    ),
+    "boxes that are none, and nothing else": (
+        [sample((64, 64), [[50, 50, 10, 10], [float("nan"), 0, 9, 9]], [0, 1]), sample((64, 48))],
+        {},
+    ),
+    "a box beside the image": ([sample((64, 64), [[80, 90, 120, 130], [4, 4, 30, 40]], [0, 1])], {}),
     "a box larger than the image": ([sample((64, 64), [[-50, -50, 300, 300]], [0])], {}),
     "more objects than queries": ([sample((64, 64), [[i, i, i + 20, i + 20] for i in range(40)], [0] * 40)], {}),
     "matched one to one": (
@@ -77,6 +90,62 @@ def test_training_and_prediction(name):
     has_objects = any(((s["instances"].boxes[:, 2:] > s["instances"].boxes[:, :2]).all(1)).any() for s in samples)
     assert (losses["loss_box"] > 0) == has_objects
     assert losses["loss_cls"] > 0
+
+
+def test_an_image_has_cells_on_every_level():
+    """However small it is beside the others of its batch: no level is all padding."""
+    sizes, shapes = [(2, 3), (256, 256)], ((32, 32), (16, 16), (8, 8), (4, 4), (2, 2))
+    levels = Levels.of([torch.zeros(2, 1, *shape) for shape in shapes], sizes, (256, 256))
+    for padding in levels.padding().split([rows * cols for rows, cols in shapes], dim=1):
+        assert (~padding).sum(1).tolist() == [1, padding.shape[1]]
+    assert levels.centres()[~levels.padding()].isfinite().all()
+
+
+@torch.no_grad()
+def test_detections_do_not_depend_on_the_other_images():
+    model = tiny(square_size=256).eval()
+    small, large = sample((20, 30)), sample((256, 256))
+    alone, together = (found["instances"] for found in (model([small])[0], model([large, small])[1]))
+    assert len(alone) > 5
+    torch.testing.assert_close(together.boxes, alone.boxes, atol=1e-3, rtol=0)
+    torch.testing.assert_close(together.scores, alone.scores)
+
+
+@pytest.mark.parametrize("decay", [None, "quad"])
+def test_selection_of_degenerate_boxes(decay):
+    boxes = torch.tensor([[[0.0, 0, 9, 9], [float("nan"), 0, 9, 9], [0, 0, float("inf"), 9], [5, 5, 5, 5]]])
+    probs = torch.tensor([[[0.5, 0.1], [0.9, 0.9], [0.8, 0.8], [0.4, float("nan")]]])
+    [(found, classes, scores)] = Selection(decay)(boxes, probs)
+    assert scores.tolist() == pytest.approx([0.5, 0.4, 0.1])
+    assert classes.tolist() == [0, 0, 1]
+    assert torch.equal(found, boxes[0, [0, 3, 0]])
+    [(found, *_)] = Selection(decay)(boxes, torch.full_like(probs, float("nan")))
+    assert found.shape == (0, 4)
+    assert [
+        len(s) for _, _, s in Selection(decay, pre_topk=50, topk=2)(boxes.repeat(2, 1, 1), probs.repeat(2, 1, 1))
+    ] == [
+        2,
+        2,
+    ]
+
+
+@torch.no_grad()
+def test_a_model_that_diverged_detects_nothing():
+    model = tiny().eval()
+    model.bbox_embed[1].layers[-1].bias.fill_(float("nan"))
+    [found] = model([sample((64, 64))])
+    assert len(found["instances"]) == 0
+
+
+def test_training_under_autocast():
+    samples = [sample((64, 48), [[2, 2, 40, 30]], [1])]
+    plain = tiny().train()(samples)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        losses = tiny().train()(samples)
+    sum(losses.values()).backward()
+    for name, value in losses.items():
+        assert value.dtype == torch.float32
+        assert float(value.detach()) == pytest.approx(float(plain[name].detach()), rel=0.1), name
 
 
 def test_errors():
