@@ -56,7 +56,7 @@ SECTIONS: dict[str, Sequence[Target]] = {
         data.PhotometricDistortion, data.RandomResizedCrop, data.CenterCrop,
     ],
     "evaluator": [
-        evaluation.CocoEvaluator, evaluation.DepthEvaluator, evaluation.SemSegEvaluator,
+        evaluation.CocoEvaluator, evaluation.LvisEvaluator, evaluation.DepthEvaluator, evaluation.SemSegEvaluator,
         evaluation.ClassificationEvaluator, evaluation.LayerEvaluator, evaluation.VideoObjectEvaluator,
         evaluation.MotEvaluator,
     ],
@@ -69,6 +69,7 @@ SECTIONS: dict[str, Sequence[Target]] = {
         classification.build_linear_classifier, backbone.LayerProbe, multitask.MultiTaskModel,
         tracking.VideoObjectTracker, tracking.LearnedTracker, tracking.TrackerProbe,
     ],
+    "model.class_loss": [detection.FederatedLoss],
     "model.propagation": [tracking.LabelPropagation],
     "model.loss": [tracking.PropagationLoss],
     "model.inference": [segmentation.SegInference],

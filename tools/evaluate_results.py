@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Score saved results against their ground truth, without a model: COCO json, depth maps, or label maps."""
+"""Score saved results against their ground truth, without a model: COCO or LVIS json, depth maps, or label maps."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from pathlib import Path
 EXAMPLES = """examples:
   python tools/evaluate_results.py --json-file datasets/coco/annotations/instances_val2017.json \\
       --results output/x/inference/coco_instances_results.json --per-class
+  python tools/evaluate_results.py --json-file datasets/lvis/lvis_v1_val.json \\
+      --results output/x/inference/coco_instances_results.json
   python tools/evaluate_results.py --json-file val.json --results boxes.json --tasks bbox --output metrics.json
   python tools/evaluate_results.py --config-file output/x/config.yaml --results output/x/inference/depth \\
       evaluator.alignment=median
@@ -24,7 +26,7 @@ def parse() -> argparse.Namespace:
         description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     truth = parser.add_mutually_exclusive_group(required=True)
-    truth.add_argument("--json-file", type=Path, metavar="JSON", help="COCO-format ground truth")
+    truth.add_argument("--json-file", type=Path, metavar="JSON", help="ground truth in the format of COCO or LVIS")
     truth.add_argument(
         "--config-file", type=Path, metavar="F",
         help="recipe or a run's config.yaml, whose evaluator scores depth or semantic segmentation",
@@ -41,7 +43,15 @@ def parse() -> argparse.Namespace:
         help="what to score in COCO results (default: whatever both files have)",
     )
     parser.add_argument(
-        "--max-detections", type=int, default=100, metavar="N", help="per image and class (default: 100)"
+        "--protocol",
+        choices=("coco", "lvis"),
+        help="whose numbers to compute (default: lvis if the json names the classes that each image was searched for)",
+    )
+    parser.add_argument(
+        "--max-detections",
+        type=int,
+        metavar="N",
+        help="per image and class by COCO's protocol (default: 100), per image by LVIS's (default: 300)",
     )
     parser.add_argument(
         "--all-images",
@@ -71,7 +81,11 @@ def score(args: argparse.Namespace) -> dict[str, float]:
         return evaluation.evaluate_dense_results(evaluator, args.results)
     evaluated = evaluation.read_evaluated_images(args.results, args.json_file)
     image_ids = None if args.all_images else evaluated
-    return evaluation.evaluate_coco_results(args.json_file, args.results, args.tasks, args.max_detections, image_ids)
+    if (args.protocol or ("lvis" if evaluation.is_lvis(args.json_file) else "coco")) == "lvis":
+        limit = 300 if args.max_detections is None else args.max_detections
+        return evaluation.evaluate_lvis_results(args.json_file, args.results, args.tasks, limit, image_ids)
+    limit = 100 if args.max_detections is None else args.max_detections
+    return evaluation.evaluate_coco_results(args.json_file, args.results, args.tasks, limit, image_ids)
 
 
 def evaluate(args: argparse.Namespace) -> int:

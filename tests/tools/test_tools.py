@@ -94,6 +94,34 @@ def test_evaluate_results(
     assert "file" in capsys.readouterr().err
 
 
+def test_evaluate_lvis_results(
+    scenes: ScenePaths, results: Path, tmp_path: Path, run_tool: RunTool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A json of LVIS is known by itself; --protocol decides otherwise."""
+    truth = json.loads(scenes.val_json.read_text())
+    for image in truth["images"]:
+        image.update(neg_category_ids=[], not_exhaustive_category_ids=[])
+    for category, frequency in zip(truth["categories"], "rcf" * 10):
+        category["frequency"] = frequency
+    (tmp_path / "lvis.json").write_text(json.dumps(truth))
+    arguments = ["--json-file", tmp_path / "lvis.json", "--results", results, "--tasks", "bbox", "--all-images"]
+    assert run_tool("evaluate_results", *arguments) == 0
+    printed = capsys.readouterr().out
+    assert "APr" in printed
+    assert "AR300" in printed
+    assert max(map(len, printed.splitlines())) <= 80
+    assert run_tool("evaluate_results", *arguments, "--protocol", "coco") == 0
+    printed = capsys.readouterr().out
+    assert "APr" not in printed
+    assert "AR100" in printed
+    coco = ["--json-file", scenes.val_json, *arguments[2:]]
+    assert run_tool("evaluate_results", *coco, "--protocol", "lvis") == 2
+    assert "has no list 'neg_category_ids'" in one_line_of_error(capsys)
+    results.write_text(json.dumps([{"image_id": 424242, "category_id": 1, "bbox": [0, 0, 9, 9], "score": 0.5}]))
+    assert run_tool("evaluate_results", *arguments) == 2
+    assert "1 value of image_id (424242) not in the ground truth" in one_line_of_error(capsys)
+
+
 def test_evaluate_vos(tmp_path: Path, run_tool: RunTool, capsys: pytest.CaptureFixture[str]) -> None:
     root = write_scenes(tmp_path / "scenes", train=1, val=1, size=64, videos=2).davis
     results, output = tmp_path / "results", tmp_path / "new" / "scores"
