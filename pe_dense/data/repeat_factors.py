@@ -37,8 +37,9 @@ def repeat_factors(dataset: Any, threshold: float) -> np.ndarray:
     factors = np.ones(len(dataset))
     np.maximum.at(factors, items, of_class[classes])
     logger.info(
-        "repeating images of classes in fewer than %g %% of them: %d of %d images, each at most %.1f times; %.1f %% more "
-        "images per epoch", 100 * threshold, (factors > 1).sum(), len(dataset), factors.max(), 100 * factors.mean() - 100,
+        "repeating images of classes in fewer than %g %% of them: %d of %d images, each at most %.1f times; an epoch "
+        "has %.1f %% more images",
+        100 * threshold, (factors > 1).sum(), len(dataset), factors.max(), 100 * factors.mean() - 100,
     )  # fmt: skip
     return factors
 

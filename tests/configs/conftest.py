@@ -1,5 +1,6 @@
 """A few pictures in the layout of every data set that a recipe reads."""
 
+import json
 from pathlib import Path
 
 import cv2
@@ -24,6 +25,20 @@ def _write_coco(root: Path) -> None:
     for part in ("train", "val"):
         (root / f"{part}2017").symlink_to(root / part)
         (root / f"annotations/instances_{part}2017.json").symlink_to(root / f"annotations/instances_{part}.json")
+
+
+def _write_lvis(root: Path, coco: Path) -> None:
+    """The scenes of ``coco`` with version 1's fields and its number of classes."""
+    root.mkdir()
+    for part in ("train", "val"):
+        content = json.loads((coco / f"annotations/instances_{part}.json").read_text())
+        used = content["categories"]
+        others = [{"id": 10_000 + i, "name": f"other {i}"} for i in range(1203 - len(used))]
+        content["categories"] = [{**c, "frequency": "c", "image_count": 20} for c in used + others]
+        for row in content["images"]:
+            row["coco_url"] = f"http://images.cocodataset.org/{part}2017/{row.pop('file_name')}"
+            row.update(neg_category_ids=[10_000], not_exhaustive_category_ids=[])
+        (root / f"lvis_v1_{part}.json").write_text(json.dumps(content))
 
 
 def _write_nyu(root: Path) -> None:
@@ -76,6 +91,7 @@ def datasets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder with one folder for each data set."""
     root = tmp_path_factory.mktemp("datasets")
     _write_coco(root / "coco")
+    _write_lvis(root / "lvis", root / "coco")
     _write_nyu(root / "nyu")
     _write_kitti(root / "kitti")
     _write_sem_seg(root)

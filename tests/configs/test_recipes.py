@@ -75,6 +75,8 @@ def overrides(path: Path, data_root: Path) -> list[str]:
         changes = [f"data.{name}={data_root.parent / name}" for name in sources]
     if name == "custom":
         changes = [f"{key}={data_root / value}" for key, value in OWN[kind(path)].items()]
+    if name == "lvis":
+        changes.append(f"data.images={data_root}")
     if is_tracking(path):
         changes.append(f"data.train={data_root}/videos/mot")
     key = encoder_key(path)
@@ -119,7 +121,7 @@ def test_recipe_builds(path, data_root, tmp_path, monkeypatch):
                         assert len(probe.eval().from_features(features, [(64, 64)], samples)) == 1
                     elif hasattr(probe, "head"):
                         assert probe.head(features).shape[0] == 1
-            elif path.parent.name not in ("coco", "demo", "multitask") and not hasattr(model, "roi_heads"):
+            elif path.parent.name not in ("coco", "demo", "lvis", "multitask") and not hasattr(model, "roi_heads"):
                 assert model.head(model.backbone(images)).shape[0] == 1
     optimizer = instantiate(cfg.optimizer)(model)
     assert {id(p) for g in optimizer.param_groups for p in g["params"]} == {
@@ -305,10 +307,15 @@ def test_published_linear_protocols():
     assert (single.optimizer.lr, single.optimizer.weight_decay, single.train.steps) == (1e-3, 1e-4, 40000)
 
 
-RELEASED = [("coco/mask_rcnn_pe_spatial_g14_36ep.py", "coco36"), ("coco/mask_rcnn_pe_core_g14_75ep.py", "coco75")]
+RELEASED = [
+    ("coco/mask_rcnn_pe_spatial_g14_36ep.py", "coco36", 1_885_675_376),
+    ("coco/mask_rcnn_pe_core_g14_75ep.py", "coco75", 1_885_521_776),
+    ("lvis/mask_rcnn_pe_spatial_g14_75ep.py", "coco75", 1_891_719_362),
+    ("lvis/mask_rcnn_pe_core_g14_75ep.py", "coco75", 1_891_565_762),
+]
 
 
-@pytest.mark.parametrize(("name", "key"), RELEASED)
+@pytest.mark.parametrize(("name", "key"), [(name, key) for name, key, _ in RELEASED])
 def test_released_schedule(fixtures, name, key):
     data = np.load(fixtures / "pe" / "ops_d1.npz")
     cfg = load_config(ROOT / name)
@@ -317,9 +324,10 @@ def test_released_schedule(fixtures, name, key):
     np.testing.assert_allclose(got, data[f"lr.{key}.mult"], rtol=1e-9)
 
 
-@pytest.mark.parametrize(("name", "parameters"), zip([n for n, _ in RELEASED], [1_885_675_376, 1_885_521_776]))
+@pytest.mark.parametrize(("name", "parameters"), [(name, parameters) for name, _, parameters in RELEASED])
 def test_released_model_and_optimiser(name, parameters):
-    cfg = load_config(ROOT / name, ["model.backbone.backbone.weights=null"])
+    changes = ["model.class_loss.image_counts=null"] if name.startswith("lvis") else []
+    cfg = load_config(ROOT / name, ["model.backbone.backbone.weights=null", *changes])
     with torch.device("meta"):
         model = instantiate(cfg.model)
     assert sum(p.numel() for p in model.parameters()) == parameters
@@ -331,6 +339,23 @@ def test_released_model_and_optimiser(name, parameters):
     assert rates[0] == pytest.approx(5e-5 * 0.9**51)
     assert rates[-1] == pytest.approx(5e-5)
     assert cfg.dataloader.train.batch_size == 64
+    assert cfg.dataloader.train.transforms[1].shared_offset
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("lvis/*.py")), ids=lambda path: path.stem)
+def test_lvis(path, data_root, tmp_path, monkeypatch):
+    """What all released LVIS recipes set; class weights from the json, which a run's config then keeps."""
+    monkeypatch.setenv("PE_DENSE_CACHE", str(tmp_path))
+    cfg = freeze_constants(load_config(path, overrides(path, data_root)))
+    assert cfg.dataloader.train.repeat_threshold == 0.001
+    assert (cfg.model.num_classes, cfg.model.test_score_thresh, cfg.model.test_topk_per_image) == (1203, 0.02, 300)
+    assert cfg.model.class_loss.image_counts == [20] * 1203
+    with torch.device("meta"):
+        predictor = instantiate(cfg.model).roi_heads.box_predictor
+    assert predictor.cls_score.out_features == 1204
+    assert predictor.bbox_pred.out_features == 4812
+    assert (predictor.class_loss.num_sampled, predictor.class_loss.class_weights.shape) == (50, (1203,))
+    assert instantiate(cfg.evaluator).max_detections == 300
 
 
 QUIRKS = {  # key: the release's value, and ours
@@ -343,7 +368,7 @@ QUIRKS = {  # key: the release's value, and ours
 }
 
 
-@pytest.mark.parametrize("path", [p for p in RECIPES if p.parent.name == "coco"], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [p for p in RECIPES if p.parent.name in ("coco", "lvis")], ids=lambda path: path.stem)
 def test_quirks_are_in_the_released_recipes_alone(path):
     cfg = load_config(path)
     released = str(path.relative_to(ROOT)) in [name for name, _ in RELEASED]

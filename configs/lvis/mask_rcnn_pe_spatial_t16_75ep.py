@@ -1,0 +1,12 @@
+"""Mask R-CNN on PE-Spatial T, LVIS v1, 75 epochs at 1024 px.
+
+Sensibly scaled from the released recipes, at the rate of the COCO recipe; not trained here.
+"""
+
+from ..coco.mask_rcnn_pe_spatial_t16_36ep import lr_schedule, model, optimizer, train
+from ..common.lvis import data, dataloader, evaluator, set_lvis_head
+
+set_lvis_head(model)
+lr_schedule.milestones = [67, 72]
+train.epochs = 75
+train.output_dir = "output/lvis_mask_rcnn_pe_spatial_t16_75ep"
