@@ -34,7 +34,7 @@ setup(
     package_data={
         "pe_dense": ["py.typed"],
         "pe_dense.model_zoo": ["categories/*.json"],
-        "projects.deta": ["configs/coco_1824.py"],
+        "projects.deta": ["configs/*.py", "configs/common/*.py"],
     },
     cmdclass={"build_py": BuildWithRecipes},
     install_requires=[

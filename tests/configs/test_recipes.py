@@ -342,26 +342,6 @@ def test_released_model_and_optimiser(name, parameters):
     assert cfg.dataloader.train.transforms[1].shared_offset
 
 
-QUIRKS = {  # key: the release's value, and ours
-    "model.pixel_mean": ([127, 127, 127], [127.5, 127.5, 127.5]),
-    "model.pixel_std": ([127, 127, 127], [127.5, 127.5, 127.5]),
-    "model.backbone.backbone.mask_padding": (False, True),
-    "optimizer.decay_everything": (True, False),
-    "dataloader.train.transforms.1.shared_offset": (True, False),
-    "train.clip_norm": (None, 1.0),
-}
-
-
-@pytest.mark.parametrize("path", [p for p in RECIPES if p.parent.name == "coco"], ids=lambda path: path.stem)
-def test_quirks_are_in_the_released_recipes_alone(path):
-    cfg = load_config(path)
-    released = str(path.relative_to(ROOT)) in [name for name, _ in RELEASED]
-    values = {key: OmegaConf.select(cfg, key, default=ours) for key, (_, ours) in QUIRKS.items()}
-    assert values == {key: pair[0] if released else pair[1] for key, pair in QUIRKS.items()}
-    steps = cfg.train.get("steps")
-    assert cfg.lr_schedule.warmup_steps == pytest.approx(250 * steps / 184375 if released else 250)
-
-
 @pytest.mark.parametrize("path", sorted(ROOT.glob("lvis/*.py")), ids=lambda path: path.stem)
 def test_lvis(path, data_root, tmp_path, monkeypatch):
     """What all released LVIS recipes set; class weights from the json, which a run's config then keeps."""
@@ -376,3 +356,23 @@ def test_lvis(path, data_root, tmp_path, monkeypatch):
     assert predictor.bbox_pred.out_features == 4812
     assert (predictor.class_loss.num_sampled, predictor.class_loss.class_weights.shape) == (50, (1203,))
     assert instantiate(cfg.evaluator).max_detections == 300
+
+
+QUIRKS = {  # key: the release's value, and ours
+    "model.pixel_mean": ([127, 127, 127], [127.5, 127.5, 127.5]),
+    "model.pixel_std": ([127, 127, 127], [127.5, 127.5, 127.5]),
+    "model.backbone.backbone.mask_padding": (False, True),
+    "optimizer.decay_everything": (True, False),
+    "dataloader.train.transforms.1.shared_offset": (True, False),
+    "train.clip_norm": (None, 1.0),
+}
+
+
+@pytest.mark.parametrize("path", [p for p in RECIPES if p.parent.name in ("coco", "lvis")], ids=lambda path: path.stem)
+def test_quirks_are_in_the_released_recipes_alone(path):
+    cfg = load_config(path)
+    released = str(path.relative_to(ROOT)) in [name for name, _ in RELEASED]
+    values = {key: OmegaConf.select(cfg, key, default=ours) for key, (_, ours) in QUIRKS.items()}
+    assert values == {key: pair[0] if released else pair[1] for key, pair in QUIRKS.items()}
+    steps = cfg.train.get("steps")
+    assert cfg.lr_schedule.warmup_steps == pytest.approx(250 * steps / 184375 if released else 250)

@@ -119,7 +119,7 @@ def test_deta(tmp_path, monkeypatch):
     cfg.model = L(build_deta)(
         backbone=L(DetaPyramid)(backbone=encoder), hidden_dim=16, num_heads=2, num_encoder_layers=1, num_queries=7,
         num_decoder_layers=1, num_levels=3, feedforward_dim=8, num_classes=91,
-        class_columns=cfg.model.class_columns, trust_args=True,
+        class_columns=cfg.choices.coco.class_columns, trust_args=cfg.model.trust_args,
     )  # fmt: skip
     save_config(cfg, tmp_path / "recipe.yaml")
     entry = Entry("small_deta", "deta.pth", str(tmp_path / "recipe.yaml"), "coco")
