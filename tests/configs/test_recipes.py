@@ -371,7 +371,7 @@ QUIRKS = {  # key: the release's value, and ours
 @pytest.mark.parametrize("path", [p for p in RECIPES if p.parent.name in ("coco", "lvis")], ids=lambda path: path.stem)
 def test_quirks_are_in_the_released_recipes_alone(path):
     cfg = load_config(path)
-    released = str(path.relative_to(ROOT)) in [name for name, _ in RELEASED]
+    released = str(path.relative_to(ROOT)) in [name for name, *_ in RELEASED]
     values = {key: OmegaConf.select(cfg, key, default=ours) for key, (_, ours) in QUIRKS.items()}
     assert values == {key: pair[0] if released else pair[1] for key, pair in QUIRKS.items()}
     steps = cfg.train.get("steps")
