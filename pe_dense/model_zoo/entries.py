@@ -23,12 +23,14 @@ class Entry:
         file: its weights' name on the hub.
         config: its recipe, in this repository.
         classes: which list of class names it has.
+        changes: to the recipe, of what only training needs and takes from the data.
     """
 
     name: str
     file: str
     config: str
     classes: str
+    changes: tuple[str, ...] = ()
 
     @property
     def config_file(self) -> Path:
@@ -46,6 +48,8 @@ class Entry:
         return Categories.from_json(json.loads(path.read_text(encoding="utf-8")))
 
 
+_NO_COUNTS = ("model.class_loss.image_counts=null",)  # the file has the weights that are made of them
+
 ENTRIES: tuple[Entry, ...] = (
     Entry(
         "mask_rcnn_pe_core_g_coco",
@@ -58,6 +62,20 @@ ENTRIES: tuple[Entry, ...] = (
         "mask_rcnn_PEspatial_G_coco36ep.pth",
         "configs/coco/mask_rcnn_pe_spatial_g14_36ep.py",
         "coco",
+    ),
+    Entry(
+        "mask_rcnn_pe_core_g_lvis",
+        "mask_rcnn_PEcore_G_lvis75ep.pth",
+        "configs/lvis/mask_rcnn_pe_core_g14_75ep.py",
+        "lvis",
+        _NO_COUNTS,
+    ),
+    Entry(
+        "mask_rcnn_pe_spatial_g_lvis",
+        "mask_rcnn_PEspatial_G_lvis75ep.pth",
+        "configs/lvis/mask_rcnn_pe_spatial_g14_75ep.py",
+        "lvis",
+        _NO_COUNTS,
     ),
     Entry(
         "deta_pe_spatial_g_coco",

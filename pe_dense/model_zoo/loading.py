@@ -77,8 +77,9 @@ def recipe(name: str, overrides: Sequence[str] = ()) -> DictConfig:
     Raises:
         ValueError: if no detector has the name, or an override is wrong.
     """
-    released = ["train.precision=fp32", f"train.output_dir=output/zoo/{name}"]
-    return load_config(find_entry(name).config_file, [*released, *overrides])
+    entry = find_entry(name)
+    released = ["train.precision=fp32", f"train.output_dir=output/zoo/{name}", *entry.changes]
+    return load_config(entry.config_file, [*released, *overrides])
 
 
 def build_model(cfg: DictConfig) -> nn.Module:

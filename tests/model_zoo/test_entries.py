@@ -5,13 +5,15 @@ import torch
 
 from pe_dense.config import instantiate, load_config
 from pe_dense.engine.build import without_pretrained
-from pe_dense.model_zoo import ENTRIES, find_entry
+from pe_dense.model_zoo import ENTRIES, find_entry, recipe
 from pe_dense.modeling.detection.released import from_detectron2, load_released, to_detectron2
 from projects.deta import from_released, load_released_deta, to_released
 
 KEYS = {
     "mask_rcnn_pe_core_g_coco": ("keys_vitdet_coco_core.json", 1_885_521_776),
     "mask_rcnn_pe_spatial_g_coco": ("keys_vitdet_coco_spatial.json", 1_885_675_376),
+    "mask_rcnn_pe_core_g_lvis": ("keys_vitdet_lvis_core.json", 1_891_565_762),
+    "mask_rcnn_pe_spatial_g_lvis": ("keys_vitdet_lvis_spatial.json", 1_891_719_362),
     "deta_pe_spatial_g_coco": ("keys_deta_coco_1824.json", 1_880_064_281),
 }
 
@@ -19,7 +21,7 @@ KEYS = {
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
 def test_the_recipe_takes_every_key_of_the_released_file(entry, fixtures):
     file, parameters = KEYS[entry.name]
-    cfg = without_pretrained(load_config(entry.config_file))
+    cfg = without_pretrained(recipe(entry.name))
     with torch.device("meta"):
         model = instantiate(cfg.model)
         shapes = json.loads((fixtures / "pe" / file).read_text())
@@ -38,6 +40,13 @@ def test_class_names(real_data):
     categories = find_entry("mask_rcnn_pe_core_g_coco").categories
     assert list(categories.ids) == [row["id"] for row in truth]
     assert list(categories.names) == [row["name"] for row in truth]
+
+
+def test_class_names_of_lvis():
+    categories = find_entry("mask_rcnn_pe_spatial_g_lvis").categories
+    assert categories.ids == tuple(range(1, 1204))
+    assert [categories.names[i] for i in (0, 1, 792, 1202)] == ["aerosol_can", "air_conditioner", "person", "zucchini"]
+    assert len(set(categories.names)) == 1203
 
 
 def test_columns_of_deta_are_the_ids():

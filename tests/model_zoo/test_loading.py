@@ -6,10 +6,12 @@ import torch
 
 from pe_dense.config import LazyCall as L
 from pe_dense.config import instantiate, load_config, save_config
+from pe_dense.data import class_image_counts
 from pe_dense.engine.build import without_pretrained
 from pe_dense.model_zoo import Entry, load, released_config
 from pe_dense.modeling.backbone import PerceptionEncoder, WeightsError
-from pe_dense.modeling.detection.released import load_released
+from pe_dense.modeling.detection import FederatedLoss
+from pe_dense.modeling.detection.released import load_released, to_detectron2
 from projects.deta import DetaPyramid, build_deta, to_released
 
 from .conftest import FILE, NAME, ROOT
@@ -111,6 +113,23 @@ def test_bad_files(small, damage, message, capsys):
         load(NAME, small, device="cpu")
     assert FILE in str(caught.value)
     assert capsys.readouterr().out == ""
+
+
+def test_a_federated_detector(released, tmp_path, monkeypatch):
+    cfg = load_config(released / "recipe.yaml")
+    cfg.model.num_classes = 1203
+    cfg.model.class_loss = L(FederatedLoss)(num_classes=1203, image_counts=L(class_image_counts)(json_file="no.json"))
+    save_config(cfg, tmp_path / "recipe.yaml")
+    entry = Entry("small_lvis", FILE, str(tmp_path / "recipe.yaml"), "lvis", ("model.class_loss.image_counts=null",))
+    monkeypatch.setattr("pe_dense.model_zoo.entries.ENTRIES", (entry,))
+    cfg.model.class_loss.image_counts = [4] * 1203
+    torch.save({"model": to_detectron2(instantiate(cfg.model).state_dict())}, tmp_path / FILE)
+    predictor = load("small_lvis", tmp_path / FILE, "cpu")
+    weights = predictor.model.roi_heads.box_predictor.class_loss.class_weights
+    assert weights.tolist() == [2.0] * 1203
+    found = predictor(IMAGE)
+    assert len(found) == 5
+    assert [predictor.categories.names[c] for c in found.classes]
 
 
 def test_deta(tmp_path, monkeypatch):
