@@ -115,18 +115,15 @@ def test_detections_do_not_depend_on_the_other_images():
 def test_selection_of_degenerate_boxes(decay):
     boxes = torch.tensor([[[0.0, 0, 9, 9], [float("nan"), 0, 9, 9], [0, 0, float("inf"), 9], [5, 5, 5, 5]]])
     probs = torch.tensor([[[0.5, 0.1], [0.9, 0.9], [0.8, 0.8], [0.4, float("nan")]]])
-    [(found, classes, scores)] = Selection(decay)(boxes, probs)
+    [(found, classes, scores, queries)] = Selection(decay)(boxes, probs)
     assert scores.tolist() == pytest.approx([0.5, 0.4, 0.1])
     assert classes.tolist() == [0, 0, 1]
     assert torch.equal(found, boxes[0, [0, 3, 0]])
+    assert queries.tolist() == [0, 3, 0]
     [(found, *_)] = Selection(decay)(boxes, torch.full_like(probs, float("nan")))
     assert found.shape == (0, 4)
-    assert [
-        len(s) for _, _, s in Selection(decay, pre_topk=50, topk=2)(boxes.repeat(2, 1, 1), probs.repeat(2, 1, 1))
-    ] == [
-        2,
-        2,
-    ]
+    several = Selection(decay, pre_topk=50, topk=2)(boxes.repeat(2, 1, 1), probs.repeat(2, 1, 1))
+    assert [len(scores) for _, _, scores, _ in several] == [2, 2]
 
 
 @torch.no_grad()
