@@ -95,6 +95,7 @@ def find_weights(weights: str | Path) -> Path:
     cached = hub.try_to_load_from_cache(*place)
     if isinstance(cached, str):
         return Path(cached)
+    logger.info("fetching the weights %s from the Hugging Face hub", weights)
     try:
         hub.get_hf_file_metadata(hub.hf_hub_url(*place))  # asks once; the download would try again for minutes
         return Path(hub.hf_hub_download(*place))
