@@ -47,7 +47,7 @@ class _Davis(VideoSequences):
         if file is None:
             raise FileNotFoundError(
                 f"{lists[0]} does not exist, the list of split {split!r}; check DAVIS's folder and the split, or take "
-                "all sequences (split None, --split all)"
+                "all sequences (split=None, --split all); DAVIS 2016 is a format of its own"
             )
         return read_list(file)
 

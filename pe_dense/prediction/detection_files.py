@@ -139,6 +139,12 @@ class FileDetections:
             raise DataError(
                 f"detections {self.path} are of other images: the first is {shown}, the first frame {first!r}"
             )
+        without = len(numbers) - len(set(frames.values())) if isinstance(numbers, Mapping) else 0
+        if without:
+            logger.warning(
+                "detections %s: %d of the %d frames are not among its images, they count as frames without objects",
+                self.path, without, len(numbers or ()),
+            )  # fmt: skip
         taken: dict[int, Any] = {}
         for key, frame in frames.items():
             if taken.setdefault(frame, key) != key:
@@ -154,7 +160,10 @@ class FileDetections:
             x, y, width, height = (float(v) for v in row["bbox"])
             score, label = float(row["score"]), index[row["category_id"]]
         except (KeyError, TypeError, ValueError) as error:
-            raise DataError(f"{where}: needs bbox, score and the category_id of a category ({error!r})") from None
+            missing = [key for key in ("bbox", "score", "category_id") if row.get(key) is None]
+            what = f"{' and '.join(missing)} missing" if missing else f"{error}"
+            hint = "; is it ground truth, which has no scores?" if missing == ["score"] else ""
+            raise DataError(f"{where}: needs bbox, score and the category_id of a category ({what}){hint}") from None
         if not np.isfinite([x, y, width, height, score]).all() or min(width, height) < 0:
             raise DataError(
                 f"{where}: bbox {row['bbox']} with score {score} is not finite or of negative size; remove it"

@@ -117,7 +117,7 @@ def test_coco_without_names(tmp_path: Path) -> None:
     assert found.num_frames == 8
 
 
-def test_coco_of_several_videos(tmp_path: Path) -> None:
+def test_coco_of_several_videos(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     content = coco()
     content["images"] = [{"id": 8, "file_name": "a/000007.jpg"}, {"id": 9, "file_name": "b/000007.jpg"}]
     path = write(tmp_path / "predictions.json", content)
@@ -128,6 +128,7 @@ def test_coco_of_several_videos(tmp_path: Path) -> None:
     content["images"][1]["file_name"] = "b/000009.jpg"
     found = FileDetections(write(path, content), {"000007.jpg": 6, "000008.jpg": 7})
     assert [frame for frame in range(12) if len(found(frame, SIZE))] == [6]
+    assert "1 of the 2 frames are not among its images, they count as frames without objects" in caplog.text
     del content["images"][0]["id"]
     with pytest.raises(DataError, match="an image has no id"):
         FileDetections(write(path, content), {"000007.jpg": 6})
@@ -139,7 +140,7 @@ def test_coco_of_several_videos(tmp_path: Path) -> None:
         ({"bbox": [0, 0, float("nan"), 3]}, r"annotations\[0\]: bbox .* not finite"),
         ({"bbox": [0, 0, -4, 3]}, "of negative size"),
         ({"score": 40}, "not within 0..1"),
-        ({"score": None}, r"annotations\[0\]: needs bbox, score"),
+        ({"score": None}, r"annotations\[0\]: needs bbox, score .* \(score missing\); is it ground truth"),
         ({"category_id": 99}, "category_id of a category"),
     ],
 )

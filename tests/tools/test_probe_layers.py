@@ -43,7 +43,7 @@ def test_probe_on_scenes(tmp_path: Path, run_tool: RunTool, capsys: pytest.Captu
     written = output / "config.yaml"
     assert run_tool("probe_layers", "--config-file", written, "--resume", "--only", "train") == 0
     assert capsys.readouterr().out.strip() == "\n\n".join(tables[:2]).strip()  # nine metrics, in two blocks
-    assert run_tool("probe_layers", *config, *TINY, f"train.output_dir={tmp_path}/x", "--layers", 4) == 2
+    assert run_tool("probe_layers", *config, *TINY, "--layers", 4, f"train.output_dir={tmp_path}/x") == 2
     assert "layers [4]: the encoder has blocks 0..3 (-1 is the last), 4 is none of them" in capsys.readouterr().err
     assert run_tool("probe_layers", *config, "--only", "knn") == 2
     assert "the config has no knn" in capsys.readouterr().err

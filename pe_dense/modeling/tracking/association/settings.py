@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from difflib import get_close_matches
 from typing import Any, Literal, get_args
 
 FilterName = Literal["xyah", "xywh", "xysr"]
@@ -24,7 +25,7 @@ class ByteTrack:
         match_low: cost limit of the second, tracks seen in the last frame with the other detections.
         match_unconfirmed: cost limit of tracks with a single detection so far.
         buffer: how long a lost track is kept, in frames of a video with 30 frames per second.
-        fuse_score: see above.
+        fuse_score: costs are 1 - IoU x score in the first match and for unconfirmed tracks, not 1 - IoU.
         duplicate_iou: of a tracked and a lost track that overlap more, the younger is dropped.
         kalman: numbers that the Kalman filter follows: "xyah" (centre, aspect, height), "xywh" or "xysr" (area, ratio).
         show_unconfirmed: report a track from its first detection on, not from its second.
@@ -142,7 +143,10 @@ def changed(settings: Settings, changes: Sequence[str]) -> Settings:
     for change in changes:
         key, _, text = change.partition("=")
         if key not in kinds:
-            raise ValueError(f"{change!r}: {preset} has the settings {', '.join(kinds)}, each is set as key=value")
+            near = "".join(f"; did you mean {name}?" for name in get_close_matches(key, kinds, n=1))
+            raise ValueError(
+                f"{change!r}: {preset} has the settings {', '.join(kinds)}, each is set as key=value{near}"
+            )
         try:
             values[key] = {"true": True, "false": False}[text.lower()] if kinds[key] is bool else kinds[key](text)
         except (ValueError, KeyError):

@@ -262,7 +262,7 @@ def test_settings_are_checked() -> None:
         high=0.5, buffer=60, fuse_score=False
     )
     for change, message in (
-        ("hihg=1", "BoTSORT has the settings high"),
+        ("hihg=1", "BoTSORT has the settings high.*; did you mean high\\?"),
         ("buffer=x", "not of type int"),
         ("fuse_score=2", "not of type bool"),
         ("high=2", "BoTSORT.high must lie between 0 and 1"),
