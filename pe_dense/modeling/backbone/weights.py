@@ -111,7 +111,7 @@ def fetch_from_hub(repository: str, file: str, what: str, otherwise: str) -> Pat
     cached = hub.try_to_load_from_cache(*place)
     if isinstance(cached, str):
         return Path(cached)
-    logger.info("fetching the weights %s from the Hugging Face hub", weights)
+    logger.info("fetching the weights %s from the Hugging Face hub", what)
     try:
         hub.get_hf_file_metadata(hub.hf_hub_url(*place))  # asks once; the download would try again for minutes
         return Path(hub.hf_hub_download(*place))
