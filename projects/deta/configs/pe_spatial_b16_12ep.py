@@ -1,26 +1,8 @@
 """DETA on PE-Spatial B, COCO, 12 epochs at 1024 px on one GPU. Not trained here."""
 
-from pe_dense.config import LazyCall as L
-from pe_dense.modeling.backbone import pe_spatial_b16_512
-from projects.deta import DetaPyramid, build_deta
+from ....configs.coco.mask_rcnn_pe_spatial_b16_36ep import model as _mask_rcnn
+from .common.one_gpu import data, dataloader, evaluator, lr_schedule, model, optimizer, train
 
-from .common.one_gpu import data, dataloader, evaluator, lr_schedule, optimizer, train
-
-model = L(build_deta)(
-    backbone=L(DetaPyramid)(
-        backbone=L(pe_spatial_b16_512)(
-            weights="PE-Spatial-B16-512",
-            use_cls_token=False,
-            window_size=32,
-            global_blocks=[2, 5, 8, 11],
-            abs_pos="tile",
-            rope="rescaled",
-            drop_path_rate=0.1,
-            checkpoint_every=1,
-        ),
-    ),
-    num_classes=80,
-    square_size="${data.image_size}",
-    checkpoint_layers=True,
-)
+model.backbone.backbone = _mask_rcnn.backbone.backbone
+model.backbone.backbone.checkpoint_every = 1
 train.output_dir = "output/deta_pe_spatial_b16_12ep"

@@ -5,10 +5,17 @@ Batch, rate, weight decay and clipping are DETR's, the layer-wise decay is ViTDe
 
 from pe_dense.config import LazyCall as L
 from pe_dense.engine import AdamW, MultiStepSchedule, TrainSettings
+from projects.deta import DetaPyramid, build_deta
 
 from .coco import data, dataloader, evaluator
 
 dataloader.train.batch_size = 16
+model = L(build_deta)(
+    backbone=L(DetaPyramid)(backbone="???"),  # the encoder of the COCO recipe of its size, with recomputed blocks
+    num_classes=80,
+    square_size="${data.image_size}",
+    checkpoint_layers=True,
+)
 optimizer = L(AdamW)(lr=1e-4, weight_decay=1e-4, layer_decay=0.7, lr_multipliers={"*.sampling_offsets.*": 0.1})
 lr_schedule = L(MultiStepSchedule)(milestones=[10], gamma=0.1, unit="epochs", warmup_steps=250)
 train = L(TrainSettings)(
