@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 
 from pe_dense.data.errors import DataError
-from pe_dense.structures import Categories
+from pe_dense.structures import SEARCHED_LISTS, Categories
 
-LISTS = ("neg_category_ids", "not_exhaustive_category_ids")
 _OLD_NAME = "COCO_"  # of 2014, with the part's name before the 12 digits; the files of 2017 have the digits alone
 _OLD_NAME_END = len("000000000000.jpg")
 
@@ -27,9 +26,9 @@ def lvis_file_name(row: Mapping[str, Any]) -> str | None:
     ``file_name``; without ``coco_url``, the name of 2017 that belongs to a ``file_name`` of 2014.
     """
     name, url = row.get("file_name"), row.get("coco_url")
-    if isinstance(url, str) and (LISTS[0] in row or not name):
+    if isinstance(url, str) and (SEARCHED_LISTS[0] in row or not name):
         return "/".join(url.split("/")[-2:])
-    if LISTS[0] in row and isinstance(name, str) and name.startswith(_OLD_NAME):
+    if SEARCHED_LISTS[0] in row and isinstance(name, str) and name.startswith(_OLD_NAME):
         return name[-_OLD_NAME_END:]
     return None
 
@@ -40,13 +39,12 @@ def check_searched_classes(rows: Sequence[Mapping[str, Any]], categories: Catego
     Raises:
         DataError: naming the image and the class.
     """
-    known = categories.contiguous
     for row in rows:
-        for key in LISTS:
+        for key in SEARCHED_LISTS:
             ids = row.get(key, [])
             if not isinstance(ids, list):
                 raise DataError(f"{path}: image id {row['id']} has {key} {ids!r}; write a list of category ids")
-            unknown = [i for i in ids if not isinstance(i, int) or i not in known]
+            unknown = categories.unknown(ids)
             if unknown:
                 raise DataError(
                     f"{path}: image id {row['id']} has {unknown[0]!r} in {key}, which is not in 'categories'; add it "

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from pe_dense.evaluation.json_file import read_json
+from pe_dense.structures import SEARCHED_LISTS, Categories
 
-LISTS = ("neg_category_ids", "not_exhaustive_category_ids")
 FREQUENCIES = ("r", "c", "f")
 _REMEDY = "LVIS's protocol needs it; take a json of LVIS, or evaluate by COCO's protocol (CocoEvaluator)"
 
@@ -28,7 +28,7 @@ def is_lvis(json_file: str | Path) -> bool:
 def lacking(images: Sequence[Mapping[str, Any]], categories: Sequence[Mapping[str, Any]]) -> str:
     """What makes a json unfit for LVIS's protocol; empty if nothing does."""
     for image in images:
-        for key in LISTS:
+        for key in SEARCHED_LISTS:
             if not isinstance(image.get(key), list):
                 return f"image id {image.get('id')} has no list '{key}'; {_REMEDY}"
     for category in categories:
@@ -38,25 +38,24 @@ def lacking(images: Sequence[Mapping[str, Any]], categories: Sequence[Mapping[st
 
 
 def searched_classes(
-    images: Sequence[Mapping[str, Any]], category_ids: Sequence[int], path: Path
+    images: Sequence[Mapping[str, Any]], categories: Categories, path: Path
 ) -> dict[int, dict[str, list[int]]]:
-    """Of each image that tells, by its id: the classes of both :data:`LISTS`, numbered 1, 2, ... by ascending id.
+    """Of each image that tells, by its id: the classes of :data:`SEARCHED_LISTS`, numbered 1, 2, ... by ascending id.
 
     Raises:
         ValueError: naming the image with a class that the json does not have.
     """
-    number = {category_id: place for place, category_id in enumerate(category_ids, 1)}
     found: dict[int, dict[str, list[int]]] = {}
     for image in images:
-        for key in LISTS:
+        for key in SEARCHED_LISTS:
             ids = image.get(key)
             if not isinstance(ids, list):
                 continue
-            unknown = [i for i in ids if not isinstance(i, int) or i not in number]
+            unknown = categories.unknown(ids)
             if unknown:
                 raise ValueError(
                     f"ground truth {path}: image id {image['id']} has {unknown[0]!r} in '{key}', which is not in "
                     "'categories'; add it there or remove it"
                 )
-            found.setdefault(image["id"], {})[key] = [number[i] for i in ids]
+            found.setdefault(image["id"], {})[key] = [categories.contiguous[i] + 1 for i in ids]
     return found

@@ -77,7 +77,7 @@ class GroundTruth:
         int_column(data["categories"], "id", lambda i: f"ground truth {path}: category {i}")
         categories = Categories.from_json(data["categories"])
         image_ids, file_names, sizes = _images(data["images"], path)
-        searched = searched_classes(data["images"], categories.ids, path)
+        searched = searched_classes(data["images"], categories, path)
         frequency = {row["id"]: str(row.get("frequency", "")) for row in data["categories"]}
         frequencies = tuple(frequency[i] for i in categories.ids)
 

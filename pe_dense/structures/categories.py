@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+SEARCHED_LISTS = ("neg_category_ids", "not_exhaustive_category_ids")
+"""Of an image of LVIS (arXiv 1908.03195, section 2): classes looked for and not found; classes labelled in part."""
+
 
 @dataclass(frozen=True)
 class Categories:
@@ -47,3 +50,7 @@ class Categories:
     def to_json(self) -> list[dict[str, Any]]:
         """The ``categories`` list of a COCO-format json; ``from_json`` of it gives an equal object."""
         return [{"id": i, "name": n} for i, n in zip(self.ids, self.names)]
+
+    def unknown(self, ids: Iterable[Any]) -> list[Any]:
+        """Those that are no category's id."""
+        return [i for i in ids if not isinstance(i, int) or i not in self.contiguous]
