@@ -112,7 +112,8 @@ class DetectionTTA:
         if not len(kept) or not (self.vote_boxes or isinstance(found.masks, RoiMasks)):
             return kept
         alike = box_iou(kept.boxes, found.boxes) >= self.vote_threshold
-        row, voter = (alike & (kept.classes[:, None] == classes)).nonzero(as_tuple=True)  # type: ignore[index]
+        alike &= cast(Tensor, kept.classes)[:, None] == classes
+        row, voter = alike.nonzero(as_tuple=True)
         weight = scores[voter]
         if self.vote_boxes:
             boxes = _weighted_mean(found.boxes[voter], weight, row, kept.boxes)
