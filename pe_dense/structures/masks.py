@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -117,3 +117,20 @@ def encode_rle(mask: np.ndarray) -> dict[str, Any]:
 def encode_masks(masks: Tensor | RoiMasks) -> list[dict[str, Any]]:
     """COCO RLEs, as of :func:`encode_rle`, of the masks of :class:`Instances`."""
     return masks.rle() if isinstance(masks, RoiMasks) else [encode_rle(mask.cpu().numpy()) for mask in masks]
+
+
+def segmentation_rle(segmentation: Any, size: tuple[int, int]) -> dict[str, Any]:
+    """A sound segmentation of a COCO json as compressed RLE.
+
+    Args:
+        segmentation: polygons (K x 2 arrays or flat lists, all together the mask, drawn by COCO's rule), or an RLE of
+            ``size`` with ``counts`` as text or as a list of runs.
+        size: (height, width).
+    """
+    if not isinstance(segmentation, Mapping):
+        flat = [np.asarray(part, dtype=np.float64).ravel().tolist() for part in segmentation]
+        merged: dict[str, Any] = coco_mask.merge(coco_mask.frPyObjects(flat, *size))
+        return merged
+    if isinstance(segmentation["counts"], list):
+        return dict(coco_mask.frPyObjects(segmentation, *size))
+    return dict(segmentation)

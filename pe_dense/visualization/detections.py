@@ -13,6 +13,7 @@ from pycocotools import mask as coco_mask
 from torch import Tensor
 
 from pe_dense.structures import Instances
+from pe_dense.structures.masks import segmentation_rle
 from pe_dense.visualization.canvas import DASHED, DOTTED, SOLID, draw_box, save_image
 from pe_dense.visualization.colors import Color, palette_color
 from pe_dense.visualization.instances import ColorBy, draw_instances
@@ -183,19 +184,12 @@ def decode_segmentation(segmentation: Any, size: tuple[int, int]) -> np.ndarray:
     """
     if segmentation is None:
         return np.zeros(size, dtype=bool)
-    if isinstance(segmentation, Mapping):
-        if list(segmentation["size"]) != list(size):
-            raise ValueError(
-                f"a mask of size {list(segmentation['size'])} is given for an image of size {list(size)} "
-                "(height, width); the results are of images of another size"
-            )
-        rle: Any = segmentation
-        if isinstance(rle["counts"], list):
-            rle = coco_mask.frPyObjects(rle, *size)
-    else:
-        flat = [np.asarray(part, dtype=np.float64).ravel().tolist() for part in segmentation]
-        rle = coco_mask.merge(coco_mask.frPyObjects(flat, *size))
-    return coco_mask.decode(rle).astype(bool)
+    if isinstance(segmentation, Mapping) and list(segmentation["size"]) != list(size):
+        raise ValueError(
+            f"a mask of size {list(segmentation['size'])} is given for an image of size {list(size)} "
+            "(height, width); the results are of images of another size"
+        )
+    return coco_mask.decode(segmentation_rle(segmentation, size)).astype(bool)
 
 
 def legend(width: int, color_by: ColorBy = "class") -> np.ndarray:
