@@ -35,8 +35,8 @@ _UNCOUNTED = (
     "upsample_nearest2d", "sum", "mean", "prod", "var", "max", "min", "cumsum", "all", "any", "eq", "ne", "lt",
     "gt", "le", "ge", "isfinite", "nan_to_num", "bitwise_and", "bitwise_or", "bitwise_not", "logical_and",
     "logical_or", "logical_not", "__and__", "__or__", "sort", "argsort", "topk", "nonzero", "nonzero_numpy",
-    "unique", "index", "index_put", "index_select", "gather", "scatter", "one_hot", "fill", "copy", "repeat",
-    "repeat_interleave", "tile", "pad", "constant_pad_nd", "roll", "meshgrid", "view_as", "unflatten",
+    "unique", "index", "index_copy", "index_put", "index_select", "gather", "scatter", "one_hot", "fill", "copy",
+    "repeat", "repeat_interleave", "tile", "pad", "constant_pad_nd", "roll", "meshgrid", "view_as", "unflatten",
     "view_as_complex", "view_as_real",
 )  # fmt: skip
 
