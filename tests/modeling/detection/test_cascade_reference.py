@@ -20,11 +20,12 @@ from pe_dense.structures import Instances
 SIZES = [(200, 256), (256, 150)]
 WEIGHTS = ((10, 10, 5, 5), (20, 20, 10, 10), (30, 30, 15, 15))
 LEVELS = ("p2", "p3", "p4", "p5")
+DATA = Path(__file__).parent / "data"
 
 
 @pytest.fixture(scope="module")
 def reference():
-    with np.load(Path(__file__).parent / "data" / "cascade_detectron2.npz") as file:
+    with np.load(DATA / "cascade_detectron2.npz") as file:
         return {key: torch.from_numpy(np.asarray(file[key])) for key in file.files}
 
 
