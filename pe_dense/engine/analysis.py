@@ -5,11 +5,13 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass, replace
 from math import prod
 from typing import Any
 
 import torch
+import torchvision
 from fvcore.nn.jit_analysis import JitModelAnalysis
 from fvcore.nn.jit_handles import (
     addmm_flop_jit,
@@ -105,7 +107,7 @@ def analyze(model: nn.Module, sample: Any, depth: int = 2) -> Analysis:
     was_training = model.training
     model.eval()
     try:
-        with torch.no_grad(), warnings.catch_warnings():
+        with torch.no_grad(), _suppression_by_group(), warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # of scripting, inside torchvision
             counter = _counter(traced, tuple(tensors))
             counts = counter.by_module_and_operator()
@@ -142,6 +144,18 @@ class _Traceable(nn.Module):
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         self.outputs = self.model(_with_tensors(self.sample, iter(tensors)))
         return tuple(tensors_in(self.outputs))
+
+
+@contextmanager
+def _suppression_by_group() -> Iterator[None]:
+    """In a trace torchvision's ``batched_nms`` suppresses the boxes of all groups together, which takes the square of
+    their number: of 1,203 classes it would take hours. Group by group it finds the same."""
+    is_tracing = torchvision._is_tracing
+    torchvision._is_tracing = lambda: False
+    try:
+        yield
+    finally:
+        torchvision._is_tracing = is_tracing
 
 
 def tensors_in(value: Any) -> Iterator[Tensor]:

@@ -3,8 +3,9 @@
 import pytest
 import torch
 import torch.nn.functional as F
+import torchvision
 from torch import nn
-from torchvision.ops import roi_align
+from torchvision.ops import batched_nms, roi_align
 
 from pe_dense.engine.analysis import analyze
 from pe_dense.structures import Instances
@@ -107,3 +108,19 @@ def test_training_mode_is_restored_and_unknown_operators_are_listed():
     assert model.training
     assert "aten::linalg_svdvals" in analysis.uncounted
     assert not analyze(Tiny(), sample()).uncounted
+
+
+def test_suppression_is_by_group(monkeypatch):
+    """Of a crowd of boxes in many classes, all in one go would take the square of their number."""
+
+    class Suppressing(nn.Module):
+        def forward(self, boxes):
+            groups = torch.arange(len(boxes)) % 100
+            return boxes[batched_nms(boxes, boxes[:, 0], groups, 0.5)]
+
+    monkeypatch.setattr(torchvision.ops.boxes, "_batched_nms_coordinate_trick", None)
+    corner = torch.rand(2000, 2)
+    boxes = torch.cat([corner, corner + 1], dim=1)
+    analysis = analyze(Suppressing(), boxes)
+    assert torch.equal(analysis.outputs, Suppressing()(boxes))
+    assert not analysis.uncounted
