@@ -68,6 +68,10 @@ def damage_end(path):
     path.write_bytes(path.read_bytes()[:-1000])
 
 
+def page_instead(path):
+    path.write_text("<!DOCTYPE html>\n<title>404: Not Found</title>")
+
+
 def other_architecture(path):
     torch.save(PerceptionEncoder(32, 1, 2, 32).state_dict(), path)
 
@@ -100,6 +104,7 @@ def with_arguments(path):
     ("damage", "message"),
     [
         (damage_end, r"cannot be read as weights .* truncated, fetch it again"),
+        (page_instead, r"is text that starts with '<!DOCTYPE html>', not weights; .* fetch the file itself"),
         (other_architecture, r"is not a released Mask R-CNN; an encoder's file goes to the encoder's own weights"),
         (other_size, r"cls_score.weight \(file \(1204, 32\), model \(81, 32\)\)"),
         (other_kind, r"is not a released Mask R-CNN; .* \d+ unknown keys:\n  transformer\.backbone\.net"),

@@ -145,16 +145,8 @@ def read_state_dict(path: Path, allowed: Sequence[type] = ()) -> dict[str, Tenso
         else:
             with torch.serialization.safe_globals(list(allowed)):
                 content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except pickle.UnpicklingError as error:
-        found = re.search(r"GLOBAL (\S+)", str(error))
-        raise WeightsError(
-            f"{path} holds more than tensors ({found.group(1) if found else 'a pickle'}); it is not opened, since it "
-            "could run code. Save only its state dict on a machine where you trust it"
-        ) from error
-    except Exception as error:  # zip, safetensors and EOF errors: the file is truncated or of another kind
-        raise WeightsError(
-            f"{path} cannot be read as weights ({type(error).__name__}: {error}); it may be truncated, fetch it again"
-        ) from error
+    except Exception as error:
+        raise WeightsError(f"{path} {_why_unreadable(path, error)}") from error
     while isinstance(content, Mapping):
         inner = next((content[w] for w in _WRAPPERS if isinstance(content.get(w), Mapping)), None)
         if inner is None:
@@ -164,6 +156,24 @@ def read_state_dict(path: Path, allowed: Sequence[type] = ()) -> dict[str, Tenso
     if not tensors:
         raise WeightsError(f"{path} holds no named tensors; a PE weights file is a state dict")
     return tensors
+
+
+def _why_unreadable(path: Path, error: Exception) -> str:
+    found = re.search(r"GLOBAL (\S+)", str(error)) if isinstance(error, pickle.UnpicklingError) else None
+    with path.open("rb") as file:
+        lines = file.read(60).decode(errors="replace").splitlines()
+    if found is None and lines and all(map(str.isprintable, lines)):
+        return (
+            f"is text that starts with {lines[0]!r}, not weights; it is perhaps a web page or a Git LFS pointer in "
+            "their place, fetch the file itself"
+        )
+    if isinstance(error, pickle.UnpicklingError):
+        return (
+            f"holds more than tensors ({found.group(1) if found else 'a pickle'}); it is not opened, since it could "
+            "run code. Save only its state dict on a machine where you trust it"
+        )
+    # zip, safetensors and EOF errors
+    return f"cannot be read as weights ({type(error).__name__}: {error}); it may be truncated, fetch it again"
 
 
 def encoder_state_dict(tensors: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:

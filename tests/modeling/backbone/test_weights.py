@@ -205,6 +205,14 @@ def test_truncated_file(tmp_path, suffix):
         load_encoder_weights(tiny(), path)
 
 
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_something_else_in_the_place_of_a_file(tmp_path, suffix):
+    path = tmp_path / f"w{suffix}"
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0123\nsize 7542702080\n")
+    with pytest.raises(WeightsError, match=r"is text that starts with 'version https://.*/v1', .* Git LFS pointer"):
+        load_encoder_weights(tiny(), path)
+
+
 def test_pickle_with_code_is_not_run(tmp_path):
     path = tmp_path / "w.pt"
     torch.save({**tiny().state_dict(), "args": argparse.Namespace(lr=1)}, path)
