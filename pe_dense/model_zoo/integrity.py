@@ -9,6 +9,7 @@ import re
 from hashlib import sha256
 from pathlib import Path
 
+from pe_dense.data.cache import cache_folder
 from pe_dense.modeling.backbone import WeightsError
 
 logger = logging.getLogger(__name__)
@@ -18,9 +19,10 @@ _CHUNK = 1 << 24  # bytes
 
 
 def check_file(path: Path, verify: bool = False) -> None:
-    """Compare a file with the record beside it, ``NAME.check.json``; at its first use, write that record.
+    """Compare a file with its record; at its first use, write that record.
 
-    The record holds size, SHA-256 and time of change. The size is compared always; the content is read and its SHA-256
+    The record is ``NAME.check.json`` beside the file, or in ``model_zoo/`` of ``$PE_DENSE_CACHE`` if the file's folder
+    has none and cannot be written, as one that many share. It holds size, SHA-256 and time of change. The size is compared always; the content is read and its SHA-256
     compared if the time of change is another one, or on request. At the first use, the SHA-256 of a file in the hub's
     cache is compared with the hub's, which is the name of the file that the cache's link leads to.
 
@@ -31,7 +33,7 @@ def check_file(path: Path, verify: bool = False) -> None:
     Raises:
         WeightsError: if size or content differ.
     """
-    record, stat = path.with_name(path.name + RECORD_SUFFIX), path.stat()
+    record, stat = _record_of(path), path.stat()
     known = _read(record)
     if known is None:
         _record_first(path, record, stat)
@@ -54,6 +56,14 @@ def check_file(path: Path, verify: bool = False) -> None:
     logger.info("%s: SHA-256 %s as at its first use", path, found)
     if stat.st_mtime_ns != known["mtime_ns"]:
         _write(record, {**known, "mtime_ns": stat.st_mtime_ns})
+
+
+def _record_of(path: Path) -> Path:
+    beside = path.with_name(path.name + RECORD_SUFFIX)
+    if beside.exists() or os.access(path.parent, os.W_OK):
+        return beside
+    place = sha256(str(path.absolute()).encode()).hexdigest()[:16]
+    return cache_folder() / "model_zoo" / f"{path.stem}-{place}{RECORD_SUFFIX}"
 
 
 def _record_first(path: Path, record: Path, stat: os.stat_result) -> None:
@@ -92,10 +102,11 @@ def _read(record: Path) -> dict[str, int | str] | None:
 def _write(record: Path, content: dict[str, int | str]) -> None:
     temporary = record.with_name(f"{record.name}.{os.getpid()}.tmp")
     try:
+        record.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_text(json.dumps(content) + "\n", encoding="utf-8")
         os.replace(temporary, record)
         logger.info("size and SHA-256 are recorded in %s", record)
-    except OSError as error:  # a folder that others share
+    except OSError as error:
         logger.warning("cannot record size and SHA-256 in %s (%s): changes are not noticed", record, error.strerror)
     finally:
         temporary.unlink(missing_ok=True)

@@ -84,7 +84,29 @@ def test_the_hub_names_the_content(tmp_path):
     assert not (snapshot / f"{bad}.pth.check.json").exists()
 
 
-def test_a_folder_that_cannot_be_written(tmp_path, monkeypatch, caplog):
+def test_a_folder_of_others(tmp_path, monkeypatch, hashed):
+    """Its files are recorded in the user's cache: the content is not read at each use, and changes are noticed."""
+    monkeypatch.setenv("PE_DENSE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "w.pth").write_bytes(folder.encode())
+    for _ in range(2):
+        check_file(tmp_path / "a" / "w.pth")
+        check_file(tmp_path / "b" / "w.pth")
+    assert hashed == [tmp_path / "a" / "w.pth", tmp_path / "b" / "w.pth"]
+    assert [p.name for p in (tmp_path / "a").iterdir()] == ["w.pth"]
+    (tmp_path / "a" / "w.pth").write_bytes(b"changed")
+    with pytest.raises(WeightsError, match=r"had 1 when it was first used \(recorded in .*cache/model_zoo/w-[0-9a-f]+\.c"):
+        check_file(tmp_path / "a" / "w.pth")
+    (tmp_path / "b" / "w.pth.check.json").write_text(
+        json.dumps({"size": 1, "sha256": sha256(b"b").hexdigest(), "mtime_ns": 0})
+    )
+    check_file(tmp_path / "b" / "w.pth")  # what its owner recorded counts
+    assert len(hashed) == 3
+
+
+def test_nothing_can_be_written(tmp_path, monkeypatch, caplog):
     def refuse(source, target):
         raise PermissionError(13, "Permission denied")
 
