@@ -105,9 +105,11 @@ def start(arguments: argparse.Namespace) -> int:
         cfg = load_config(arguments.config_file, arguments.overrides, allow_unset=arguments.print_config)
     else:
         from pe_dense import model_zoo
+        from pe_dense.engine import setup_logging
 
         cfg = model_zoo.recipe(arguments.zoo, arguments.overrides)
         if not arguments.print_config:  # fetched here, so that the processes find it
+            setup_logging()  # fetching and the first check take minutes
             model_zoo.find_file(arguments.zoo, cfg.model.get("weights"))
     if arguments.print_config:
         sys.stdout.write(format_config(cfg) + "\n")

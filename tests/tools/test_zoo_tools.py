@@ -66,8 +66,20 @@ def test_predict(zoo: Path, run_tool: RunTool, capsys: pytest.CaptureFixture[str
     assert "--zoo brings its own weights" in capsys.readouterr().err
 
 
+def test_augmentation(zoo: Path, run_tool: RunTool) -> None:
+    """As docs/model_zoo.md says it: several sizes of the original image."""
+    cv2.imwrite("photo.png", np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8))
+    tta = "model.tta={_target_: pe_dense.modeling.detection.DetectionTTA, sizes: [48, 64], decay: linear, topk: 7}"
+    command = ["predict", "--zoo", "small_rcnn", "photo.png", "--score-threshold", "0", "--device", "cpu"]
+    assert run_tool(*command, "--output", "tta", tta, "dataloader.test.transforms=[]") == 0
+    found = json.loads((zoo / "tta" / "predictions.json").read_text())["annotations"]
+    assert len(found) == 7  # of 4 views with 5 each
+    assert all(row["segmentation"] for row in found)
+
+
 def test_evaluate(zoo: Path, run_tool: RunTool, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_tool("train_net", "--eval-only", "--zoo", "small_rcnn", "train.device=cpu") == 0
+    assert "small.pth: computing the SHA-256" in capsys.readouterr().err  # takes a while
     (zoo / "run").mkdir()
     command = ["--config-file", "recipe.yaml", "--checkpoint", "x.safetensors", "train.device=cpu"]
     assert run_tool("train_net", "--eval-only", *command, "train.precision=fp32", "--output", "run") == 0

@@ -87,7 +87,7 @@ class FederatedLoss(nn.Module):
     def forward(self, logits: Tensor, classes: Tensor) -> Tensor:
         """See :class:`ClassLoss`."""
         used = self.sample(classes)[:-1] & (classes >= 0)[:, None]
-        # one column more than there are classes and background takes the regions that do not count
+        # background and regions that do not count get the last column, which is left out: their goals are all zero
         goals = F.one_hot(classes.where(classes >= 0, self.num_classes), self.num_classes + 1)[:, :-1]
         loss = F.binary_cross_entropy_with_logits(logits[:, :-1], goals.to(logits.dtype), reduction="none")
         return (loss * used).sum() / _count(classes)
