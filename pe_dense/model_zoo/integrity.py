@@ -22,9 +22,10 @@ def check_file(path: Path, verify: bool = False) -> None:
     """Compare a file with its record; at its first use, write that record.
 
     The record is ``NAME.check.json`` beside the file, or in ``model_zoo/`` of ``$PE_DENSE_CACHE`` if the file's folder
-    has none and cannot be written, as one that many share. It holds size, SHA-256 and time of change. The size is compared always; the content is read and its SHA-256
-    compared if the time of change is another one, or on request. At the first use, the SHA-256 of a file in the hub's
-    cache is compared with the hub's, which is the name of the file that the cache's link leads to.
+    has none and cannot be written, as one that many share. It holds size, SHA-256 and time of change. The size is
+    compared always; the content is read and its SHA-256 compared if the time of change is another one, or on request.
+    At the first use, the SHA-256 of a file in the hub's cache is compared with the hub's, which is the name of the file
+    that the cache's link leads to.
 
     Args:
         path: of the file.
