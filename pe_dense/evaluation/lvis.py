@@ -1,10 +1,12 @@
 """LVIS's numbers for boxes and for masks: a federated data set, in which no image is labelled with every class.
 
-A detection counts only where its class is known to be there or not to be there (arXiv 1908.03195, section 2).
+A detection counts only where its class is known to be there or not to be there (arXiv 1908.03195, section 2), and only
+if its box or mask has an area.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -68,6 +70,8 @@ def lvis_numbers(
     best = detections.coco(truth, task).cap_detections_per_image(max_detections)
     evaluation = hotcoco.COCOeval(truth.coco, best, task, lvis_style=True)
     evaluation.params.max_dets = [max_detections]
+    # what has no area, such as an empty mask, is left out as in LVIS's own evaluation: neither right nor wrong
+    evaluation.params.area_rng = [(max(low, sys.float_info.min), high) for low, high in evaluation.params.area_rng]
     if image_index is not None:
         evaluation.params.img_ids = (np.unique(image_index) + 1).tolist()
     evaluation.evaluate()

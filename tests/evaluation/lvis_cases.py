@@ -26,7 +26,8 @@ def lvis_oracle(
         own = [r for r in rows if r["image_id"] == image["id"]]
         for row in sorted(own, key=lambda r: -r["score"])[:limit]:
             area = row["bbox"][2] * row["bbox"][3] if task == "bbox" else float(coco_mask.area(row["segmentation"]))
-            found[row["category_id"], image["id"]].append(row | {"area": area})
+            if area > 0:
+                found[row["category_id"], image["id"]].append(row | {"area": area})
     classes = sorted(c["id"] for c in truth["categories"])
     precision = np.full((10, 101, len(classes), 4), np.nan)
     recall = np.full((10, len(classes), 4), np.nan)

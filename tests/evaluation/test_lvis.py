@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 from lvis_cases import NAMES, assert_same, lvis_oracle, moved_objects, small_case
+from pycocotools import mask as coco_mask
 
 from pe_dense.evaluation import evaluate_coco_results, evaluate_lvis_results, is_lvis
 
@@ -62,6 +63,25 @@ def test_more_than_300_detections(case):
         metrics = evaluate_lvis_results(file, rows, ("bbox",), max_detections=limit)
         expected = lvis_oracle(truth, rows, "bbox", limit)[0]
         assert_same(metrics, "bbox", {k: v for k, v in expected.items() if "AR" not in k})
+
+
+def test_what_has_no_area_does_not_count(case):
+    """Neither right nor wrong, as in LVIS's own evaluation; but it takes one of an image's 300 places."""
+    file, truth, _ = case
+    rows = []
+    for row in truth["annotations"]:
+        (rle,) = coco_mask.frPyObjects(row["segmentation"], 100, 100)
+        rle["counts"] = rle["counts"].decode()
+        rows.append({k: row[k] for k in ("image_id", "category_id", "bbox")} | {"score": 0.5, "segmentation": rle})
+    none = {"size": [100, 100], "counts": "`h9"}  # 10,000 pixels of background
+    rows += [{**rows[0], "score": 0.9, "bbox": [50, 50, 0, 10], "segmentation": none}] * 2
+    for limit, complete in ((5, True), (4, False)):  # the image has three objects
+        metrics = evaluate_lvis_results(file, rows, max_detections=limit)
+        for task in ("bbox", "segm"):
+            expected, _ = lvis_oracle(truth, rows, task, limit)
+            expected[f"AR{limit}"] = expected.pop("AR300")
+            assert_same(metrics, task, expected)
+            assert (metrics[f"{task}/AP"] == pytest.approx(100)) == complete
 
 
 def test_some_images_only(case):
