@@ -272,7 +272,7 @@ class Deta(Detector):
 
     def blank_labels(self, size: tuple[int, int]) -> dict[str, Any]:
         """No objects."""
-        return {"instances": Instances.empty(size)}
+        return {"instances": replace(Instances.empty(size), masks=torch.zeros(0, *size, dtype=torch.bool))}
 
 
 def _projections(channels: list[int], dim: int, num_levels: int) -> nn.ModuleList:

@@ -126,6 +126,16 @@ def test_selection_of_degenerate_boxes(decay):
     assert [len(scores) for _, _, scores, _ in several] == [2, 2]
 
 
+@pytest.mark.parametrize("decay", [None, "quad"])
+def test_a_box_without_end_leaves_the_others_alone(decay):
+    """They still suppress each other, of every class."""
+    boxes = torch.tensor([[[5.0, 5, 50, 50], [5, 5, 50, 51], [0, 0, float("inf"), 9]]])
+    probs = torch.tensor([[[0.0, 0.5], [0.0, 0.4], [0.0, 0.9]]])
+    [(_, _, scores, queries)] = Selection(decay)(boxes, probs)
+    assert queries.tolist() == ([0] if decay is None else [0, 1])
+    assert decay is None or float(scores[1]) == pytest.approx(0.4 * (1 - 45 / 46) ** 0.5)
+
+
 @torch.no_grad()
 def test_a_model_that_diverged_detects_nothing():
     model = tiny().eval()
@@ -167,6 +177,14 @@ def test_class_columns():
     with torch.no_grad():
         [found] = model.eval()([sample((64, 64))])
     assert set(found["instances"].classes.tolist()) <= {0, 1}
+
+
+def test_an_image_about_which_nothing_is_known():
+    """Its blank labels train every kind of model."""
+    for options in ({}, {"with_masks": True}):
+        model = tiny(**options).train()
+        blank = {**sample((64, 48)), **model.blank_labels((64, 48))}
+        assert all(value.isfinite() for value in model([blank]).values())
 
 
 def test_weights_of_other_classes_say_what_to_skip():
