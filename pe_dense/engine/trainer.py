@@ -57,7 +57,8 @@ class Trainer:
 
     Args:
         settings: how to train.
-        model: on ``device``; in training mode ``model(batch) -> dict[str, Tensor]`` of scalar losses.
+        model: on ``device``; in training mode ``model(batch) -> dict[str, Tensor]`` of scalar losses, which are means
+            over images, or, if it has ``loss_shares(pieces)``, become those of a whole batch by the factors it returns.
         optimizer: its groups' learning rates are those at multiplier 1.
         multiplier: steps already taken -> factor on every learning rate.
         loader: the training data; a batch of it is one optimiser step.
@@ -199,20 +200,26 @@ class Trainer:
                 f"train.accumulate is {parts} but this process has only {counted(len(batch), 'image')} per step: "
                 f"lower it or raise dataloader.train.batch_size"
             )
-        # gradients are averaged over processes, whose shares of the batch may differ by an image
-        weight = len(batch) * dist.world_size() / self.loader.batch_size
         bounds = [len(batch) * i // parts for i in range(parts + 1)]
+        pieces = [batch[first:last] for first, last in pairwise(bounds)]
         means: dict[str, Tensor] = {}
-        for first, last in pairwise(bounds):
-            share = weight * (last - first) / len(batch)
-            with self._sync_gradients(last == len(batch)):
+        for number, (piece, share) in enumerate(zip(pieces, self._shares(pieces)), 1):
+            with self._sync_gradients(number == parts):
                 with autocast(self.device, self.settings.precision):
-                    losses: dict[str, Tensor] = self.parallel(batch[first:last])
+                    losses: dict[str, Tensor] = self.parallel(piece)
                 (torch.stack(list(losses.values())).sum() * share).backward()
             for name, loss in losses.items():
                 part = loss.detach().float() * share
                 means[name] = means[name] + part if name in means else part
         return means
+
+    def _shares(self, pieces: Sequence[list[Sample]]) -> Sequence[float | Tensor]:
+        """Factor on the losses of each piece of this process's share of a batch: by images, or as the model says."""
+        shares: Callable[[Sequence[list[Sample]]], Sequence[Tensor]] | None = getattr(self.model, "loss_shares", None)
+        if shares is not None:
+            return shares(pieces)
+        # gradients are averaged over processes, whose shares of the batch may differ by an image
+        return [len(piece) * dist.world_size() / self.loader.batch_size for piece in pieces]
 
     def _sync_gradients(self, now: bool) -> AbstractContextManager[None]:
         """Between processes, gradients are averaged only once per step."""

@@ -20,11 +20,15 @@ class Noise:
     """How much, with DINO's numbers (arXiv 2203.03605, sections 3.3 and B).
 
     Attributes:
-        num_queries: noised objects per image, about: an image with n objects gets a whole number of groups of n.
+        num_queries: noised objects per image, about: a whole number of groups, at least one, of as many as the image
+            of the batch with the most objects has.
         label_noise: share of the classes that are drawn anew.
         box_noise: largest shift of a corner, in halves of the box's width and height.
         contrastive: beside each noised object a second one whose corners are shifted further, by one to two times
             ``box_noise``, and which must be told to be none.
+
+    Raises:
+        ValueError: for values out of range, or contrastive queries that would lie where the objects are.
     """
 
     num_queries: int = 100
@@ -37,6 +41,11 @@ class Noise:
             raise ValueError(
                 f"denoising: num_queries {self.num_queries} must be at least 1, label_noise {self.label_noise} lie in "
                 f"0..1, box_noise {self.box_noise} be 0 or more"
+            )
+        if self.contrastive and self.box_noise == 0:
+            raise ValueError(
+                "denoising: box_noise 0 leaves the contrastive queries, which are no objects, where the objects are: "
+                "raise it, or set contrastive=False"
             )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -66,8 +68,21 @@ def box_losses(predictions: Predictions, assignment: Assignment, objects: Object
 
 def mean_objects(objects: Objects) -> Tensor:
     """Objects per process, at least one: what sums of losses are divided by."""
-    count = objects.valid.sum().float()
+    return _per_process(objects.valid.sum()).clamp(min=1)
+
+
+def shares_of_objects(pieces: Sequence[Objects]) -> list[Tensor]:
+    """Factors with which losses that each piece of a batch divided by its own :func:`mean_objects` add up to those of
+    the whole batch. Every process must ask, with as many pieces.
+    """
+    counts = _per_process(torch.stack([piece.valid.sum() for piece in pieces]))
+    return list((counts.clamp(min=1) / counts.sum().clamp(min=1)).unbind())
+
+
+def _per_process(counts: Tensor) -> Tensor:
+    """Means over processes, float32."""
+    counts = counts.float()
     if dist.is_available() and dist.is_initialized():
-        dist.all_reduce(count)
-        count = count / dist.get_world_size()
-    return count.clamp(min=1)
+        dist.all_reduce(counts)
+        counts = counts / dist.get_world_size()
+    return counts

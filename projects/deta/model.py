@@ -23,6 +23,7 @@ from projects.deta.assignment import Objects, make_objects
 from projects.deta.criterion import Criterion
 from projects.deta.denoising import Denoising, Noise, NoisedQueries
 from projects.deta.levels import Levels, inverse_sigmoid
+from projects.deta.losses import shares_of_objects
 from projects.deta.masks import QueryMasks
 from projects.deta.neck import DetaPyramid
 from projects.deta.predictions import MaskSource, Predictions
@@ -261,9 +262,17 @@ class Deta(Detector):
         objects = make_objects(targets.boxes, targets.classes, targets.valid, bounds, self.class_columns)
         return replace(objects, masks=targets.masks)
 
+    def loss_shares(self, pieces: Sequence[Sequence[dict[str, Any]]]) -> list[Tensor]:
+        """Factors that make the losses of several pieces of a batch, trained on one after another, those of the batch.
+
+        Losses are divided by the number of objects, of which one piece has more than another.
+        """
+        found = [self.objects(piece, [tuple(s["image"].shape[-2:]) for s in piece]) for piece in pieces]
+        return shares_of_objects(found)
+
     def blank_labels(self, size: tuple[int, int]) -> dict[str, Any]:
         """No objects."""
-        return {"instances": Instances.empty(size)}
+        return {"instances": replace(Instances.empty(size), masks=torch.zeros(0, *size, dtype=torch.bool))}
 
 
 def _projections(channels: list[int], dim: int, num_levels: int) -> nn.ModuleList:

@@ -46,7 +46,8 @@ class Selection:
         scores, index = torch.where(finite, probs, 0.0).flatten(1).topk(min(self.pre_topk, probs[0].numel()), dim=1)
         query, label = index // classes, index % classes
         image = torch.arange(batch, device=probs.device)[:, None].expand_as(index)
-        found = boxes.nan_to_num().gather(1, query[..., None].expand(-1, -1, 4)).flatten(0, 1)
+        found = boxes.nan_to_num(posinf=0.0, neginf=0.0)  # far away, it would shift the classes of the others
+        found = found.gather(1, query[..., None].expand(-1, -1, 4)).flatten(0, 1)
         flat, groups = scores.flatten(), (image * classes + label).flatten()
         keep, left = suppress(found, flat, groups, self.decay, self.iou_threshold, self.quad_scale)
         flat = flat.index_copy(0, keep, left)

@@ -152,3 +152,9 @@ def test_look_forward_twice(twice):
 def test_noise_out_of_range(options):
     with pytest.raises(ValueError, match=r"denoising: num_queries .* must be at least 1"):
         Noise(**options)
+
+
+def test_contrastive_queries_where_the_objects_are():
+    with pytest.raises(ValueError, match=r"box_noise 0 leaves the contrastive queries.* set contrastive=False"):
+        Noise(box_noise=0.0)
+    Noise(box_noise=0.0, contrastive=False)

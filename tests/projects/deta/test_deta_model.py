@@ -1,6 +1,7 @@
 """Input that training meets, and the way through the engine."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from pe_dense.engine import evaluate, train
 from pe_dense.engine.checkpoint import Checkpoint, CheckpointError
 from pe_dense.engine.fine_tuning import start_from
 from pe_dense.engine.initialization import initialize
+from pe_dense.engine.sharded import read_tensors, step_path
 from pe_dense.modeling.backbone import PerceptionEncoder
 from pe_dense.prediction import load_predictor
 from pe_dense.structures import Instances
@@ -126,6 +128,16 @@ def test_selection_of_degenerate_boxes(decay):
     assert [len(scores) for _, _, scores, _ in several] == [2, 2]
 
 
+@pytest.mark.parametrize("decay", [None, "quad"])
+def test_a_box_without_end_leaves_the_others_alone(decay):
+    """They still suppress each other, of every class."""
+    boxes = torch.tensor([[[5.0, 5, 50, 50], [5, 5, 50, 51], [0, 0, float("inf"), 9]]])
+    probs = torch.tensor([[[0.0, 0.5], [0.0, 0.4], [0.0, 0.9]]])
+    [(_, _, scores, queries)] = Selection(decay)(boxes, probs)
+    assert queries.tolist() == ([0] if decay is None else [0, 1])
+    assert decay is None or float(scores[1]) == pytest.approx(0.4 * (1 - 45 / 46) ** 0.5)
+
+
 @torch.no_grad()
 def test_a_model_that_diverged_detects_nothing():
     model = tiny().eval()
@@ -167,6 +179,14 @@ def test_class_columns():
     with torch.no_grad():
         [found] = model.eval()([sample((64, 64))])
     assert set(found["instances"].classes.tolist()) <= {0, 1}
+
+
+def test_an_image_about_which_nothing_is_known():
+    """Its blank labels train every kind of model."""
+    for options in ({}, {"with_masks": True}):
+        model = tiny(**options).train()
+        blank = {**sample((64, 48)), **model.blank_labels((64, 48))}
+        assert all(value.isfinite() for value in model([blank]).values())
 
 
 def test_weights_of_other_classes_say_what_to_skip():
@@ -254,6 +274,27 @@ def test_recipe_trains_and_evaluates(tmp_path):
     predictor = load_predictor(tmp_path / "run", overrides=augmented, device="cpu")
     images = sorted((tmp_path / "scenes" / "val").glob("*"))
     assert sum(len(found) for found in predictor.predict_batch(images)) == len(written)
+
+
+def test_a_resumed_run_draws_the_same_noise(tmp_path):
+    """With every option: what is saved after four steps is bit for bit what two, and then two more, give."""
+    write_scenes(tmp_path / "scenes", train=6, val=2, size=64, videos=0)
+    cfg = load_config(CONFIGS / "scenes_small.py", [
+        f"data.root={tmp_path / 'scenes'}", "dataloader.train.num_workers=0", "dataloader.test.num_workers=0",
+        "dataloader.train.batch_size=2", f"train.output_dir={tmp_path / 'run'}", "train.epochs=null", "+train.steps=4",
+        "train.eval_period=0", "+train.checkpoint_steps=2", "+train.ema_decay=0.9", "train.best_metric=null",
+        "+model.look_forward_twice=true", "+model.denoising={_target_: projects.deta.Noise, num_queries: 10}",
+        "+model.with_masks=true", "dataloader.train.dataset.masks=true",
+    ])  # fmt: skip
+    train(cfg)
+    last = step_path(tmp_path / "run" / "checkpoints", 4)
+    whole = read_tensors(last, "")
+    shutil.rmtree(last)
+    train(cfg, resume=True)
+    again = read_tensors(last, "")
+    assert {name.partition(".")[0] for name in whole} == {"model", "ema", "optimizer"}
+    assert whole.keys() == again.keys()
+    assert [name for name, value in whole.items() if not torch.equal(again[name], value)] == []
 
 
 def test_own_data(tmp_path):
