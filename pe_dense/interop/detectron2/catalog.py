@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +56,15 @@ class CatalogDataset(CocoDataset):
             "categories": categories.to_json(),
         }
         self._use(tabulate(content, self.json_file), skip_empty, masks)
+
+    @cached_property
+    def content_sha256(self) -> str:
+        """Hash of all images' names and objects, by which a resumed run knows whether it has the same data."""
+        digest = hashlib.sha256()
+        for name, array in sorted(self.table.arrays.items()):
+            digest.update(f"{name} {array.dtype} {array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+        return digest.hexdigest()
 
 
 def _file(record: Any, name: str) -> str:

@@ -16,6 +16,8 @@ from pycocotools import mask as coco_mask
 
 from pe_dense.data import CocoDataset, DataError, LargeScaleJitter, RandomFlip, build_test_loader, build_train_loader
 from pe_dense.data.scenes import write_scenes
+from pe_dense.engine.resume import check_same_data, data_fingerprint
+from pe_dense.engine.run_directory import RunDirectoryError
 from pe_dense.interop.detectron2 import CatalogDataset
 
 NAME = "interop_scenes"
@@ -216,3 +218,12 @@ def test_image_of_another_size(scenes):
     register(lambda: [record(scenes, height=63)])
     with pytest.raises(DataError, match=r"is 64 x 64 .* but detectron2:interop_scenes says 64 x 63"):
         CatalogDataset(NAME)[0]
+
+
+def test_a_resumed_run_notices_other_content(scenes):
+    register(lambda: [record(scenes, annotation())])
+    first, again = data_fingerprint(CatalogDataset(NAME)), data_fingerprint(CatalogDataset(NAME))
+    assert first == again
+    DatasetCatalog[NAME] = lambda: [record(scenes, annotation(bbox=[4, 6, 20, 31]))]
+    with pytest.raises(RunDirectoryError, match="the training data is not the same"):
+        check_same_data(first, data_fingerprint(CatalogDataset(NAME)), scenes.root)
