@@ -115,6 +115,21 @@ def test_their_trainer_on_their_loader(cfg, masks):
     assert len(moved) == len(before)
 
 
+@pytest.mark.parametrize("task", ["depth", "sem_seg"])
+def test_models_of_other_tasks_on_our_loaders(scenes, task):
+    recipe = DEMO.parents[1] / "scenes" / f"{task}_small.py"
+    cfg = load_config(recipe, [f"data.root={scenes.root}", "dataloader.train.num_workers=0"])
+    cfg.dataloader.train.batch_size = 2
+    model = AdaptedModel(instantiate(cfg.model), input_format="RGB")
+    loader = instantiate(cfg.dataloader.train)
+    trainer = SimpleTrainer(model, loader.iterate(), instantiate(cfg.optimizer)(model))
+    trainer.train(0, 2)
+    assert trainer.storage.latest()["total_loss"][0] > 0
+    with torch.no_grad():
+        prediction = model.eval()(next(loader.iterate())[:1])[0][task]
+    assert prediction.shape == (64, 64)
+
+
 def test_their_mixed_precision_trainer(cfg, monkeypatch):
     """Its own step; without a GPU the regions of mixed precision are the CPU's."""
     scaler = None

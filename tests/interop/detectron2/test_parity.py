@@ -20,25 +20,48 @@ from pe_dense.layers.box_coder import BoxCoder
 from pe_dense.model_zoo import export_detectron2
 from pe_dense.modeling.detection import BoxPredictor, FederatedLoss
 from pe_dense.modeling.detection.regions import Samples
+from pe_dense.modeling.detection.released import load_released
 
-from .helpers import SIDE, our_rcnn, pyramid, samples, their_rcnn
+from .helpers import CLASSES, SIDE, our_rcnn, pyramid, samples, their_rcnn
 from .test_backbones import simple_pyramid
 
 CLOSE = {"atol": 1e-4, "rtol": 0}
 
 
+COUNTS = [9, 4, 1]
+KINDS = {  # all classes are in the samples, so that no class of the federated loss is left to chance
+    "its-softmax": (simple_pyramid, {}, None),
+    "ours-softmax": (lambda: PyramidBackbone(pyramid(), SIDE), {}, None),
+    "ours-federated": (
+        lambda: PyramidBackbone(pyramid(), SIDE),
+        {
+            "use_fed_loss": True,
+            "use_sigmoid_ce": True,
+            "get_fed_loss_cls_weights": lambda: torch.ones(CLASSES),
+            "fed_loss_num_classes": CLASSES,
+        },
+        FederatedLoss(CLASSES, COUNTS, num_sampled=CLASSES),
+    ),
+}
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def kind(request):
+    return KINDS[request.param]
+
+
 @pytest.fixture(scope="module")
-def ours():
-    return our_rcnn()
+def ours(kind):
+    return our_rcnn(class_loss=kind[2])
 
 
-@pytest.fixture(scope="module", params=[simple_pyramid, lambda: PyramidBackbone(pyramid(), SIDE)], ids=["its", "ours"])
-def theirs(request, ours, tmp_path_factory):
+@pytest.fixture(scope="module")
+def theirs(kind, ours, tmp_path_factory):
     """The real thing, on its own pyramid and on ours, with the weights of a checkpoint of ours that was exported."""
     folder = tmp_path_factory.mktemp("export")
     save_checkpoint(Checkpoint(folder / "x.safetensors", ours.state_dict(), 0, "", None, {}))
     export_detectron2(folder / "x.safetensors", folder / "x.pth")
-    model = their_rcnn(request.param())
+    model = their_rcnn(kind[0](), **kind[1])
     DetectionCheckpointer(model).load(str(folder / "x.pth"))
     stored = torch.load(folder / "x.pth")["model"]
     loaded = model.state_dict()
@@ -59,6 +82,16 @@ def test_detections(ours, theirs):
         torch.testing.assert_close(a.boxes, b.boxes, **CLOSE)
         assert torch.equal(a.masks.bitmasks(), b.masks)
         assert b.masks.any(dim=(1, 2)).sum() > 3
+
+
+def test_their_checkpoints_are_released_files_to_ours(kind, ours, theirs, tmp_path):
+    optimizer = torch.optim.SGD(theirs.parameters(), lr=0.1, momentum=0.9)
+    DetectionCheckpointer(theirs, str(tmp_path), optimizer=optimizer).save("model_0000009", iteration=9)
+    again = our_rcnn(class_loss=kind[2])
+    for parameter in again.parameters():
+        torch.nn.init.zeros_(parameter)
+    load_released(again, tmp_path / "model_0000009.pth")
+    assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), again.parameters()))
 
 
 def test_losses_and_gradients(ours, theirs):
