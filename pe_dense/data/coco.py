@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from pe_dense.config import run_constant
-from pe_dense.data.annotations import ImageAnnotations
+from pe_dense.data.annotations import AnnotationTable, ImageAnnotations
 from pe_dense.data.cache import load_table
 from pe_dense.data.errors import DataError
 from pe_dense.data.image_io import decode_image
@@ -46,6 +46,7 @@ class CocoDataset:
     """
 
     labels = ("instances",)
+    _remedy = "set image_root to the folder that their file_name is relative to, or take them out of json_file"
 
     def __init__(
         self,
@@ -58,7 +59,11 @@ class CocoDataset:
         self.image_root = Path(image_root).expanduser()
         if not self.image_root.is_dir():
             raise FileNotFoundError(f"image folder {self.image_root} does not exist; set image_root to the images")
-        self.table = load_table(self.json_file)
+        self._use(load_table(self.json_file), skip_empty, masks)
+
+    def _use(self, table: AnnotationTable, skip_empty: bool, masks: bool | None) -> None:
+        """Choose images and objects, as the arguments of the class say."""
+        self.table = table
         present = self.table.has_masks()
         self.masks = bool(present.any()) if masks is None else masks
         if masks and not present.any():
@@ -148,7 +153,7 @@ class CocoDataset:
         shown = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
         raise FileNotFoundError(
             f"{len(missing)} of the {counted(len(self), 'image')} of {self.json_file} are not in {self.image_root}: "
-            f"{shown}; set image_root to the folder that their file_name is relative to, or take them out of json_file"
+            f"{shown}; {self._remedy}"
         )
 
     def missing_images(self) -> list[str]:

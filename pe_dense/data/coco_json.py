@@ -38,23 +38,35 @@ def parse_coco(path: Path) -> AnnotationTable:
     if not path.is_file():
         raise FileNotFoundError(f"annotation file {path} does not exist; set json_file to a COCO-format json")
     with _no_garbage_collection():
-        content = _load(path)
-        _check_top_level(content, path)
-        categories = _categories(content["categories"], path)
-        arrays, index_of = _images(content["images"], path)
-        check_searched_classes(content["images"], categories, path)
-        arrays["image_counts"] = image_counts(content["categories"], path)
-        annotations = content["annotations"]
-        del content
-        table, kept = _objects(annotations, index_of, categories, arrays["image_sizes"], path)
-        skipped, doubts = table.pop("skipped"), table.pop("doubts")
-        arrays.update(table)
-        masks = SegmentationArrays(path, arrays["image_sizes"])
-        for row, (number, image) in enumerate(zip(kept.tolist(), arrays.pop("image_of").tolist())):
-            masks.add(row, image, int(arrays["ids"][row]), annotations[number].get("segmentation"))
-            annotations[number] = None  # its memory is free for the arrays
-        arrays.update(masks.finish(arrays["ids"]))
-    return AnnotationTable(path, categories, {**skipped, **masks.skipped}, arrays, doubts)
+        return tabulate(_load(path), path)
+
+
+def tabulate(content: Any, source: Path) -> AnnotationTable:
+    """What a COCO json holds as flat arrays, checked as :func:`parse_coco` says; the annotations in it are used up.
+
+    Args:
+        content: dictionary with the lists ``images``, ``annotations`` and ``categories``.
+        source: where it is from, for messages.
+
+    Raises:
+        DataError: if the objects cannot be trusted.
+    """
+    _check_top_level(content, source)
+    categories = _categories(content["categories"], source)
+    arrays, index_of = _images(content["images"], source)
+    check_searched_classes(content["images"], categories, source)
+    arrays["image_counts"] = image_counts(content["categories"], source)
+    annotations = content["annotations"]
+    del content
+    table, kept = _objects(annotations, index_of, categories, arrays["image_sizes"], source)
+    skipped, doubts = table.pop("skipped"), table.pop("doubts")
+    arrays.update(table)
+    masks = SegmentationArrays(source, arrays["image_sizes"])
+    for row, (number, image) in enumerate(zip(kept.tolist(), arrays.pop("image_of").tolist())):
+        masks.add(row, image, int(arrays["ids"][row]), annotations[number].get("segmentation"))
+        annotations[number] = None  # its memory is free for the arrays
+    arrays.update(masks.finish(arrays["ids"]))
+    return AnnotationTable(source, categories, {**skipped, **masks.skipped}, arrays, doubts)
 
 
 @contextmanager

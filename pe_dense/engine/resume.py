@@ -133,13 +133,13 @@ def _compared(cfg: DictConfig) -> dict[str, Any]:
 
 
 def data_fingerprint(dataset: Any) -> dict[str, Any]:
-    """What identifies a training set: number of images, classes, the SHA-256 of its json file if it has one, and the
-    same of each data set that it consists of.
+    """What identifies a training set: number of images, classes, the SHA-256 of its json file if it has one (or of what
+    it has instead of one, its ``content_sha256``), and the same of each data set that it consists of.
     """
     categories: Categories | None = getattr(dataset, "categories", None)
     json_file = getattr(dataset, "json_file", None)
-    digest = None
-    if json_file is not None and Path(json_file).is_file():
+    digest: str | None = getattr(dataset, "content_sha256", None)
+    if digest is None and json_file is not None and Path(json_file).is_file():
         hasher = hashlib.sha256()
         with open(json_file, "rb") as file:
             while block := file.read(1 << 20):
@@ -163,7 +163,7 @@ def check_same_data(saved: dict[str, Any], present: dict[str, Any], source: Path
     what = {
         "num_images": "number of images",
         "categories": "categories",
-        "json_sha256": "content of the json file",
+        "json_sha256": "content of the annotations",
         "pixel_classes": "pixel classes",
         "parts": "data sets that it consists of",
     }
