@@ -9,6 +9,8 @@ from pe_dense.config import LazyCall as L
 from pe_dense.data import count_classes, has_masks
 from pe_dense.engine import TrainSettings
 
+from projects.deta import Noise, QualityFocal
+
 from ....configs.common.own_data import data, dataloader, evaluator
 from .scenes_small import lr_schedule, model, optimizer
 
@@ -22,6 +24,8 @@ model.num_queries = 100
 model.num_levels = 5
 model.anchor_size = 0.04
 model.selection = None
+model.classification = L(QualityFocal)()
+model.denoising = L(Noise)()
 model.with_masks = L(has_masks)(json_file="${data.json}")
 model.square_size = "${data.image_size}"  # a test image alone then has the positions of the training
 train = L(TrainSettings)(
