@@ -27,7 +27,7 @@ from projects.deta.losses import shares_of_objects
 from projects.deta.masks import QueryMasks
 from projects.deta.neck import DetaPyramid
 from projects.deta.predictions import MaskSource, Predictions
-from projects.deta.proposals import make_anchors, select_proposals
+from projects.deta.proposals import MARGIN, make_anchors, select_proposals
 from projects.deta.selection import Selection
 from projects.deta.transformer import Transformer
 
@@ -63,12 +63,26 @@ class Proposing:
         pre_nms_topk: boxes per level that enter suppression.
         nms_thresh: IoU above which the lower-scored box of a level is dropped.
         anchor_size: side of the anchors of the finest level, as a fraction of the image; twice that on the next.
+
+    Raises:
+        ValueError: for numbers that leave no anchor or no query.
     """
 
     num_queries: int = 900
     pre_nms_topk: int = 1000
     nms_thresh: float = 0.9
     anchor_size: float = 0.05
+
+    def __post_init__(self) -> None:
+        if self.num_queries < 1 or self.pre_nms_topk < 1:
+            raise ValueError(
+                f"num_queries {self.num_queries} and pre_nms_topk {self.pre_nms_topk} must both be at least 1"
+            )
+        if not MARGIN < self.anchor_size < 1 - MARGIN:
+            raise ValueError(
+                f"anchor_size {self.anchor_size} must lie between {MARGIN} and {1 - MARGIN}, fractions of the image: "
+                "other anchors are left out, and the first stage would have none"
+            )
 
 
 class Deta(Detector):

@@ -9,7 +9,7 @@ from torchvision.ops import box_convert
 from pe_dense.modeling.detection.regions import gather_rows, grouped_nms
 from projects.deta.levels import Levels
 
-_MARGIN = 0.01
+MARGIN = 0.01  # of the image's side; an anchor whose centre or size is nearer to 0 or 1 is left out
 
 
 def make_anchors(levels: Levels, smallest: float = 0.05) -> tuple[Tensor, Tensor]:
@@ -27,7 +27,7 @@ def make_anchors(levels: Levels, smallest: float = 0.05) -> tuple[Tensor, Tensor
     centres = levels.centres()
     side = (smallest * 2.0 ** levels.index())[None, :, None].expand(len(centres), -1, 2)
     anchors = torch.cat([centres, side], dim=-1)
-    valid = ((anchors > _MARGIN) & (anchors < 1 - _MARGIN)).all(-1) & ~levels.padding()
+    valid = ((anchors > MARGIN) & (anchors < 1 - MARGIN)).all(-1) & ~levels.padding()
     return torch.where(valid[..., None], anchors, 1.0), valid
 
 

@@ -104,7 +104,7 @@ class Transformer(nn.Module):
         checkpoint_layers: recompute the encoder layers' activations in the backward pass.
 
     Raises:
-        ValueError: for a ``dim`` that cannot be divided.
+        ValueError: for a ``dim`` that cannot be divided, and for none of what there must be.
     """
 
     def __init__(
@@ -119,6 +119,10 @@ class Transformer(nn.Module):
         checkpoint_layers: bool = False,
     ) -> None:
         super().__init__()
+        needed = {"num_heads": num_heads, "num_decoder_layers": num_decoder_layers, "num_points": num_points}
+        for name, number in needed.items():
+            if number < 1:
+                raise ValueError(f"{name} {number} must be at least 1")
         if dim % 4:
             raise ValueError(f"hidden_dim {dim} must be divisible by 4: sines and cosines of rows and columns share it")
         self.dim, self.num_levels, self.checkpoint_layers = dim, num_levels, checkpoint_layers

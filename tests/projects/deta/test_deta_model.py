@@ -171,6 +171,18 @@ def test_errors():
         tiny(class_columns=[1, 3])
 
 
+@pytest.mark.parametrize("name", ["num_queries", "pre_nms_topk", "num_heads", "num_decoder_layers", "num_points"])
+def test_there_must_be_one(name):
+    with pytest.raises(ValueError, match=rf"{name} 0 .*must.* be at least 1"):
+        tiny(**{name: 0})
+
+
+@pytest.mark.parametrize("size", [0.0, 0.01, 1.0, 32])
+def test_anchors_that_no_image_has(size):
+    with pytest.raises(ValueError, match=rf"anchor_size {size} must lie between 0.01 and 0.99, fractions of the image"):
+        tiny(anchor_size=size)
+
+
 def test_class_columns():
     """Two classes of the data set, in columns 4 and 1 of six."""
     model = tiny(num_classes=6, class_columns=[4, 1])
