@@ -71,7 +71,7 @@ def lvis_numbers(
     evaluation = hotcoco.COCOeval(truth.coco, best, task, lvis_style=True)
     evaluation.params.max_dets = [max_detections]
     # what has no area, such as an empty mask, is left out as in LVIS's own evaluation: neither right nor wrong
-    evaluation.params.area_rng = [(max(low, sys.float_info.min), high) for low, high in evaluation.params.area_rng]
+    evaluation.params.area_rng = [[max(low, sys.float_info.min), high] for low, high in evaluation.params.area_rng]
     if image_index is not None:
         evaluation.params.img_ids = (np.unique(image_index) + 1).tolist()
     evaluation.evaluate()

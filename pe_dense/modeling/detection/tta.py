@@ -69,8 +69,13 @@ class DetectionTTA:
                     f"DetectionTTA.side_limits: {list(pair)} is not a range; give two ascending numbers, the second "
                     f"may be null"
                 )
-        if not 0 < self.vote_threshold <= 1:
-            raise ValueError(f"DetectionTTA.vote_threshold must lie in (0, 1], it is {self.vote_threshold}")
+        for name in ("vote_threshold", "iou_threshold"):
+            if not 0 < getattr(self, name) <= 1:
+                raise ValueError(f"DetectionTTA.{name} must lie in (0, 1], it is {getattr(self, name)}")
+        if min(self.quad_scale, self.sigma) <= 0:
+            raise ValueError(f"DetectionTTA: quad_scale {self.quad_scale} and sigma {self.sigma} must be positive")
+        if self.topk is not None and self.topk < 1:
+            raise ValueError(f"DetectionTTA.topk {self.topk}: keep at least 1 detection, or null for all")
 
     def __call__(self, predict: Predict, samples: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """Detections of a batch.

@@ -207,6 +207,9 @@ def test_errors():
         ({"sizes": [64], "side_limits": [[0, 1], [1, 2]]}, "1 sizes but 2 side_limits"),
         ({"sizes": [64], "side_limits": [[5, 5]]}, "not a range"),
         ({"sizes": [64], "vote_threshold": 0}, "vote_threshold"),
+        ({"sizes": [64], "iou_threshold": 50}, "iou_threshold must lie in"),
+        ({"sizes": [64], "sigma": 0}, "sigma 0 must be positive"),
+        ({"sizes": [64], "topk": 0}, "topk 0: keep at least 1"),
     ):
         with pytest.raises(ValueError, match=words):
             DetectionTTA(**options)
