@@ -39,6 +39,13 @@ ALLOWED = {
         "engine",
         "visualization",
     },
+    "interop": {  # beside other libraries, each module only with its own
+        "structures",
+        "modeling",
+        "modeling/backbone",
+        "modeling/detection",
+        "data",
+    },
     "model_zoo": {
         "config",
         "structures",
