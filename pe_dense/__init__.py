@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pe_dense.prediction import Predictor
+    from pe_dense.prediction import Predictor, features
 
 __version__ = "0.1.0"
-__all__ = ["Predictor", "__version__"]
+__all__ = ["Predictor", "__version__", "features"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import the predictor when it is asked for, so that ``import pe_dense`` stays light."""
-    if name == "Predictor":
-        from pe_dense.prediction import Predictor
+    """Import what predicts when it is asked for, so that ``import pe_dense`` stays light."""
+    if name in ("Predictor", "features"):
+        from pe_dense import prediction
 
-        return Predictor
+        return getattr(prediction, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -33,6 +33,7 @@ ALLOWED = {
         "modeling/classification",
         "modeling/tracking",  # which sees videos frame by frame
         "modeling/depth",  # whose depth has a unit, or not
+        "modeling/segmentation",  # whose windows slide over images for the features' sake too
         "data",
         "evaluation",
         "engine",

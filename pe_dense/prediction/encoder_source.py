@@ -1,19 +1,48 @@
-"""The encoder of a trained model, for another model to look through."""
+"""Encoders by their official name, and the encoder of a trained model for another model to look through."""
 
 from __future__ import annotations
 
+import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from omegaconf import DictConfig, OmegaConf
 
 from pe_dense.engine.build import without_pretrained
 from pe_dense.engine.checkpoint import Checkpoint, load_checkpoint
 from pe_dense.engine.run import config_of_checkpoint
+from pe_dense.modeling.backbone import PerceptionEncoder
+from pe_dense.modeling.backbone.builders import TowerSize, build_tower
+
+logger = logging.getLogger(__name__)
 
 ENCODER = "backbone.backbone."
 """How the names of an encoder's weights begin."""
+
+
+def official_encoder(
+    size: TowerSize, weights: str | os.PathLike[str] | None, pool: bool | None = None, ln_post: bool | None = None
+) -> PerceptionEncoder:
+    """A tower with weights, or with always the same random ones.
+
+    Args:
+        size: from :func:`~pe_dense.modeling.backbone.builders.find_size`.
+        weights: file or official name; ``None`` takes random numbers, with a warning.
+        pool, ln_post: see :func:`~pe_dense.modeling.backbone.builders.build_tower`.
+
+    Raises:
+        FileNotFoundError, WeightsError: if there are no weights, or they do not fit.
+    """
+    if weights is not None:
+        with torch.device("meta"):  # random numbers for 2 billion parameters take minutes
+            return build_tower(size, weights=os.fspath(weights), pool=pool, ln_post=ln_post)
+    logger.warning("the weights of %s are random: its features are mostly the position of the patches", size.name)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return build_tower(size, pool=pool, ln_post=ln_post)
 
 
 @dataclass(frozen=True)

@@ -5,27 +5,20 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Union
+from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from pe_dense.config import instantiate
-from pe_dense.data import Transform, read_image, transform_image
-from pe_dense.data.image_io import planes
+from pe_dense.data import Transform, transform_image
 from pe_dense.engine.checkpoint import load_checkpoint, load_weights
 from pe_dense.engine.run import config_of_checkpoint, without_pretrained
 from pe_dense.engine.settings import pick_device
 from pe_dense.engine.trainer import autocast
 from pe_dense.modeling.depth.estimator import DepthEstimator, DepthOutput
+from pe_dense.prediction.images import ImageLike, as_tensor
 from pe_dense.structures import Categories, Instances
-
-if TYPE_CHECKING:
-    from PIL import Image
-
-ImageLike = Union[str, "os.PathLike[str]", np.ndarray, Tensor, "Image.Image"]
-"""A file, an H x W x 3 uint8 RGB array, a 3 x H x W uint8 RGB tensor, or a PIL image of any mode."""
 
 _MAX_DEPTH = 255.0  # of models that do not tell
 
@@ -153,41 +146,8 @@ class Predictor:
         return [f if f.scores is None else f[f.scores >= threshold] for f in found]
 
     def _sample(self, image: ImageLike) -> dict[str, Any]:
-        tensor = _as_tensor(image)
+        tensor = as_tensor(image)
         height, width = (int(side) for side in tensor.shape[1:])
         name = os.fspath(image) if isinstance(image, (str, os.PathLike)) else ""
         pixels = transform_image(tensor, self.transforms).to(self.device)
         return {"image": pixels, "height": height, "width": width, "image_id": 0, "file_name": name}
-
-
-def _as_tensor(image: ImageLike) -> Tensor:
-    if isinstance(image, (str, os.PathLike)):
-        return read_image(image)
-    if isinstance(image, np.ndarray):
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-            raise TypeError(
-                f"expected an H x W x 3 uint8 RGB array, got {image.shape} {image.dtype}; "
-                f"give the image's path to have any file format converted"
-            )
-        return planes(np.ascontiguousarray(image))
-    if isinstance(image, Tensor):
-        return image
-    from PIL import Image  # not needed for any other kind of input
-
-    if isinstance(image, Image.Image):
-        return planes(_rgb_of_pil(image))
-    raise TypeError(
-        f"expected a path, an H x W x 3 array, a 3 x H x W tensor or a PIL image, got {type(image).__name__}"
-    )
-
-
-def _rgb_of_pil(image: Image.Image) -> np.ndarray:
-    """H x W x 3 uint8 RGB, by the rules of :func:`~pe_dense.data.read_image`."""
-    from PIL import Image, ImageOps
-
-    turned = ImageOps.exif_transpose(image)
-    if turned.mode.startswith("I"):  # 16-bit samples, which Pillow would cut off at 255 instead of scaling
-        turned = Image.fromarray((np.asarray(turned).clip(0, 65535) // 256).astype(np.uint8))
-    elif turned.mode == "F":
-        raise TypeError('a PIL image of mode "F" has no fixed range of values; convert it to "RGB"')
-    return np.asarray(turned.convert("RGB"))

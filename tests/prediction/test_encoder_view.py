@@ -10,7 +10,7 @@ from pe_dense.data import ResizeShortestEdge
 from pe_dense.engine import Checkpoint, save_checkpoint
 from pe_dense.modeling.backbone import EncoderFeatures, PerceptionEncoder
 from pe_dense.modeling.segmentation import build_linear_segmenter
-from pe_dense.prediction import EncoderView
+from pe_dense.prediction import EncoderView, FeatureExtractor
 
 
 def view(**options):
@@ -42,7 +42,7 @@ def test_pictures_are_whole_patches_and_features_those_of_the_encoder():
 def test_random_towers_say_so_and_are_always_the_same(caplog):
     with caplog.at_level(logging.WARNING):
         first = EncoderView.from_tower("pe-spatial-t16-512", random=True, device="cpu", short_side=32)
-    assert "the weights of pe-spatial-t16-512 are random" in caplog.text
+    assert "the weights of PE-Spatial-T16-512 are random" in caplog.text
     second = EncoderView.from_tower("PE-Spatial-T16-512", random=True, device="cpu", short_side=32)
     picture = first.shown(photo(60, 80))
     assert picture.shape == (32, 48, 3)
@@ -67,6 +67,8 @@ def test_from_the_checkpoint_of_a_run(tmp_path):
     found = EncoderView.from_checkpoint(path, device="cpu")
     assert found.mean.flatten().tolist() == [1, 2, 3]
     assert found.shown(photo(60, 90)).shape == (24, 40, 3)
+    maps = FeatureExtractor(found.encoder, pixel_mean=found.mean, pixel_std=found.std, device="cpu")(photo(24, 40))
+    assert torch.equal(maps[-1][0], found.features(photo(24, 40), [-1])[0])
     assert EncoderView.from_checkpoint(path, 48, "cpu").shown(photo(60, 90)).shape == (48, 72, 3)
     for ours, theirs in zip(found.encoder.parameters(), model.backbone.backbone.parameters()):
         assert torch.equal(ours, theirs)

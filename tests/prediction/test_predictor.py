@@ -18,7 +18,7 @@ from pe_dense.data import ResizeShortestEdge, read_image
 from pe_dense.engine import Checkpoint, CheckpointError, save_checkpoint
 from pe_dense.engine.checkpoint import find_checkpoint
 from pe_dense.engine.sharded import CheckpointWriter
-from pe_dense.prediction.predictor import _as_tensor
+from pe_dense.prediction.images import as_tensor
 from pe_dense.structures import Instances
 
 CLASSES = [{"id": 1, "name": "red"}, {"id": 2, "name": "green"}, {"id": 3, "name": "blue"}]
@@ -92,7 +92,7 @@ def test_a_pil_image_is_what_its_file_is(mode: str, tmp_path: Path) -> None:
     else:
         image = Image.fromarray(colours, "RGBA").convert(mode)
     image.save(tmp_path / "x.png")
-    assert torch.equal(_as_tensor(Image.open(tmp_path / "x.png")), read_image(tmp_path / "x.png"))
+    assert torch.equal(as_tensor(Image.open(tmp_path / "x.png")), read_image(tmp_path / "x.png"))
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -103,8 +103,8 @@ def test_a_pil_image_is_turned_as_its_file_is(orientation: int, tmp_path: Path) 
     image = Image.open(tmp_path / "x.png")
     expected = read_image(tmp_path / "x.png")
     assert expected.shape == ((3, 6, 9) if orientation < 5 else (3, 9, 6))
-    assert torch.equal(_as_tensor(image), expected)
-    assert torch.equal(_as_tensor(image.convert("RGB")), expected)
+    assert torch.equal(as_tensor(image), expected)
+    assert torch.equal(as_tensor(image.convert("RGB")), expected)
 
 
 def test_averaged_weights_and_threshold(predictor: Predictor) -> None:

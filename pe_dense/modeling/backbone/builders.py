@@ -6,6 +6,7 @@ import functools
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from typing import Concatenate, ParamSpec
 
 from pe_dense.modeling.backbone.vit import AbsPos, PerceptionEncoder, RopePositions
@@ -60,6 +61,20 @@ SIZES: tuple[TowerSize, ...] = (
     replace(_L, name="PE-Spatial-L14-448"),
     replace(_G, name="PE-Spatial-G14-448", layer_scale=0.1),
 )
+
+
+def find_size(name: str) -> TowerSize:
+    """The tower of an official name such as ``PE-Spatial-B16-512``; case does not matter.
+
+    Raises:
+        ValueError: if there is none; the message has the nearest names.
+    """
+    names = {size.name.lower(): size for size in SIZES}
+    if name.lower() in names:
+        return names[name.lower()]
+    near = [names[close].name for close in get_close_matches(name.lower(), names, n=3, cutoff=0.7)]
+    hint = f"did you mean {' or '.join(near)}?" if near else f"choose one of {', '.join(s.name for s in SIZES)}"
+    raise ValueError(f"encoder {name} is unknown: {hint}")
 
 
 P = ParamSpec("P")

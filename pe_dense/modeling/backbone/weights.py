@@ -58,7 +58,8 @@ def load_encoder_weights(
     """Load a tower from an official name or a file, strictly.
 
     Args:
-        encoder: receives the weights.
+        encoder: receives the weights; if it was built on the meta device, the tensors become its parameters, and take
+            no memory twice.
         weights: an official name such as ``PE-Spatial-B16-512`` (fetched through huggingface_hub), or the path of a
             ``.pt``, ``.pth`` or ``.safetensors`` file in any official wrapper, with any prefix, or with timm's names.
         patch_resize: how a patch embedding of another patch size is resized, see :func:`resize_patch_embedding`.
@@ -74,7 +75,8 @@ def load_encoder_weights(
     state = _fit(state, encoder, patch_resize, resize_positions)
     _check(state, encoder, str(path), allow_deeper)
     own = encoder.state_dict()
-    encoder.load_state_dict({k: v for k, v in state.items() if k in own})
+    on_meta = any(value.is_meta for value in own.values())
+    encoder.load_state_dict({k: v.to(own[k].dtype) for k, v in state.items() if k in own}, assign=on_meta)
     unused = sorted(k for k in state if k not in own)
     note = f"; not used: {', '.join(unused[:4])}{' ...' if len(unused) > 4 else ''}" if unused else ""
     logger.info("encoder weights: %d tensors from %s%s", len(own), path, note)
