@@ -21,6 +21,7 @@ from torch import Tensor, nn
 Shapes = Sequence[tuple[int, int]]
 _FORWARD_POINTS = 1 << 17  # positions worked on at a time: what lies in between stays in the processor's caches
 _BACKWARD_POINTS = 1 << 20  # more, so that each row of the table is added to a few times only
+_SUM = 0  # the number of embedding_bag's mode "sum"
 
 
 class DeformableAttention(nn.Module):
@@ -126,7 +127,7 @@ def deformable_attention(value: Tensor, shapes: Shapes, locations: Tensor, weigh
 
         return attend(value, shapes, locations, weights)
     if tracing:
-        images = zip(_bordered(value.float(), shapes), locations, weights)
+        images = zip(value.float().flatten(1, 2), locations, weights)
         out = torch.stack([_attend(*image, _Cells.of(shapes, weights)) for image in images])
     else:
         out = _DeformableAttention.apply(value.float(), locations, weights, shapes)
@@ -150,23 +151,73 @@ def _check(value: Tensor, shapes: Shapes, locations: Tensor, weights: Tensor) ->
         )
 
 
-def _bordered(value: Tensor, shapes: Shapes) -> Tensor:
-    """Table of B x (cells * M) x D, each map with a border of zeros, so that no position needs a case of its own."""
-    cells = sum((height + 2) * (width + 2) for height, width in shapes)
-    table = value.new_zeros(value.shape[0], cells, *value.shape[2:])
-    for inner, part, shape in _maps(table, value, shapes):
-        inner.copy_(part.unflatten(1, shape))
-    return table.flatten(1, 2)
+@dataclass
+class _Axis:
+    """Columns or rows of the map that each head, level and point lies on, N in all.
+
+    Attributes:
+        size: N float32, how many there are.
+        last: N float32, the last one with another behind it; 0 where there is one only.
+        two: N float32, 0 where there is one only, else 1.
+        stride: N int32, table rows from one to the next.
+        step: N int32, the same, but 0 where there is no next.
+    """
+
+    size: Tensor
+    last: Tensor
+    two: Tensor
+    stride: Tensor
+    step: Tensor
+
+    @classmethod
+    def of(cls, size: Tensor, stride: Tensor) -> _Axis:
+        two = size > 1
+        return cls(size.float(), (size - 2).clamp(min=0).float(), two.float(), stride.int(), (stride * two).int())
+
+    def place(self, fraction: Tensor) -> _Between:
+        """Between which cells positions (q x N fractions of the map's size) lie."""
+        at = (fraction * self.size).sub_(0.5)
+        cell = torch.minimum(at, self.last).clamp_(min=0).to(torch.int32).clamp_(min=0)  # the latter for NaN
+        return _Between.of(cell, at - cell, self)
 
 
-def _maps(table: Tensor, value: Tensor, shapes: Shapes) -> Iterator[tuple[Tensor, Tensor, tuple[int, int]]]:
-    """For each map the inside of its border in a table (B x h x w x M x D), its cells, and its size."""
-    start = 0
-    for part, (height, width) in zip(value.split([h * w for h, w in shapes], dim=1), shapes):
-        size = (height + 2) * (width + 2)
-        grid = table[:, start : start + size].unflatten(1, (height + 2, width + 2))
-        yield grid[:, 1:-1, 1:-1], part, (height, width)
-        start += size
+@dataclass
+class _Between:
+    """Positions along an axis, and their shares in the two cells on the map that are nearest, q x N each.
+
+    Attributes:
+        cell: int32, the first of the two.
+        offset: of the position from its centre, in cells; the centre of the second is at 1.
+        near, far: shares of the first and the second, zero at a distance of one cell and beyond.
+        axis: of the map.
+    """
+
+    cell: Tensor
+    offset: Tensor
+    near: Tensor
+    far: Tensor
+    axis: _Axis
+
+    @classmethod
+    def of(cls, cell: Tensor, offset: Tensor, axis: _Axis) -> _Between:
+        # of relu, whose slope at 0 is 0, so that autograd finds the slopes behind a cell's centre, as grid_sample does
+        at = offset.clamp(-1, 2)
+        ahead = 1 - at
+        before_second, before_first = ahead.relu(), (-at).relu_()
+        near = before_second.sub(before_first, alpha=2)
+        far = (ahead + 1).sub_(before_second, alpha=2).add_(before_first).mul_(axis.two)
+        return cls(cell, offset, near, far, axis)
+
+    def blend(self, first: Tensor, second: Tensor) -> Tensor:
+        """What lies at the positions, from what lies in the two cells."""
+        return torch.addcmul(self.near * first, self.far, second)
+
+    def slope(self, first: Tensor, second: Tensor) -> Tensor:
+        """How :meth:`blend` changes with the fraction of the map's size."""
+        cell = self.offset.floor()
+        before, between, behind = ((cell == k).float() for k in (-1, 0, 1))
+        rise = (before - between).mul_(first).addcmul_((between - behind).mul_(self.axis.two), second)
+        return rise.mul_(self.axis.size)
 
 
 @dataclass
@@ -174,15 +225,13 @@ class _Cells:
     """Per head, level and point (N in all): the map that it lies on.
 
     Attributes:
-        width, height: N float32, cells of the map.
-        below: N int32, table rows from a cell to the one below it.
-        base: N int32, table row of the cell (0, 0) of the head.
-        heads: table rows from a cell to the one on its right.
+        columns, rows: of the map.
+        base: N int32, table row of the map's first cell and of the head.
+        heads: M.
     """
 
-    width: Tensor
-    height: Tensor
-    below: Tensor
+    columns: _Axis
+    rows: _Axis
     base: Tensor
     heads: int
 
@@ -190,59 +239,37 @@ class _Cells:
     def of(cls, shapes: Shapes, weights: Tensor) -> _Cells:
         heads, levels, points = weights.shape[-3:]
         numbers, start = [], 0
-        for rows, columns in shapes:
-            below = (columns + 2) * heads
-            numbers.append([columns, rows, below, start + below + heads])
-            start += (rows + 2) * below
+        for height, width in shapes:
+            numbers.append([width, heads, height, width * heads, start])
+            start += height * width * heads
         table = torch.tensor(numbers).to(weights.device, non_blocking=True).T[:, None, :, None]
-        width, height, down, base = table.expand(-1, heads, -1, points).flatten(1).unbind()
+        width, right, height, down, first = table.expand(-1, heads, -1, points).flatten(1).unbind()
         head = torch.arange(heads, device=weights.device).repeat_interleave(levels * points)
-        return cls(width.float(), height.float(), down.int(), (base + head).int(), heads)
+        return cls(_Axis.of(width, right), _Axis.of(height, down), (first + head).int(), heads)
 
-    def place(self, locations: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Where positions lie.
+    def place(self, locations: Tensor) -> tuple[_Between, _Between]:
+        """Between which columns and rows positions (q x M x L x P x 2) lie."""
+        return self.columns.place(locations[..., 0].flatten(1)), self.rows.place(locations[..., 1].flatten(1))
 
-        Args:
-            locations: q x M x L x P x 2.
-
-        Returns:
-            q x N each: table row of the upper left of the four cells around a position; how far right and down of its
-            centre the position is, in cells; and the position (x, y) in cells, before it is moved to the border.
-        """
-        x = (locations[..., 0].flatten(1) * self.width).sub_(0.5)
-        y = (locations[..., 1].flatten(1) * self.height).sub_(0.5)
-        right, column = _split(x, self.width)
-        down, row = _split(y, self.height)
-        index = row.mul_(self.below).add_(column.mul_(self.heads)).add_(self.base)
-        return index, right, down, x, y
-
-    def corners(self, index: Tensor) -> list[Tensor]:
-        """Table rows of the four cells: upper left, upper right, lower left, lower right."""
-        lower = index + self.below
-        return [index, index + self.heads, lower, lower + self.heads]
+    def corners(self, x: _Between, y: _Between) -> list[Tensor]:
+        """Table rows of the four cells around positions: upper left, upper right, lower left, lower right."""
+        upper = y.cell * self.rows.stride + x.cell * self.columns.stride + self.base
+        lower = upper + self.rows.step
+        return [upper, upper + self.columns.step, lower, lower + self.columns.step]
 
 
-def _split(at: Tensor, cells: Tensor) -> tuple[Tensor, Tensor]:
-    """Position along an axis as what is left over and the cell before it, -1 .. cells - 1 (int32)."""
-    at = torch.minimum(at, cells).clamp_(min=-1)
-    cell = torch.minimum(at.floor(), cells - 1)
-    return at - cell, cell.to(torch.int32).clamp_(min=-1)  # the latter for NaN, which stays in what is left over
-
-
-def _corner_weights(weights: Tensor, right: Tensor, down: Tensor) -> list[Tensor]:
-    lower = weights * down
-    upper = weights - lower
-    upper_right, lower_right = upper * right, lower * right
-    return [upper - upper_right, upper_right, lower - lower_right, lower_right]
+def _corner_weights(weights: Tensor, x: _Between, y: _Between) -> list[Tensor]:
+    upper, lower = weights * y.near, weights * y.far
+    return [upper * x.near, upper * x.far, lower * x.near, lower * x.far]
 
 
 def _attend(table: Tensor, locations: Tensor, weights: Tensor, cells: _Cells) -> Tensor:
     """q x (M * D) from one image's table and q queries."""
-    index, right, down, *_ = cells.place(locations)
+    x, y = cells.place(locations)
     shape = (weights.shape[0] * cells.heads, -1)
     parts = [
         F.embedding_bag(rows.view(shape), table, mode="sum", per_sample_weights=w.view(shape))
-        for rows, w in zip(cells.corners(index), _corner_weights(weights.flatten(1), right, down))
+        for rows, w in zip(cells.corners(x, y), _corner_weights(weights.flatten(1), x, y))
     ]
     return (parts[0] + parts[1] + parts[2] + parts[3]).view(weights.shape[0], -1)
 
@@ -254,7 +281,7 @@ class _DeformableAttention(torch.autograd.Function):
     def forward(ctx: Any, value: Tensor, locations: Tensor, weights: Tensor, shapes: Shapes) -> Tensor:
         ctx.save_for_backward(value, locations, weights)
         ctx.shapes = shapes
-        table = _bordered(value, shapes)
+        table = value.flatten(1, 2)
         cells = _Cells.of(shapes, weights)
         out = table.new_empty(*weights.shape[:2], cells.heads * table.shape[-1])
         for b, part in _pieces(weights, _FORWARD_POINTS):
@@ -264,32 +291,23 @@ class _DeformableAttention(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None]:  # type: ignore[override]  # one result
         value, locations, weights = ctx.saved_tensors
-        table, cells = _bordered(value, ctx.shapes), _Cells.of(ctx.shapes, weights)
+        table, cells = value.flatten(1, 2), _Cells.of(ctx.shapes, weights)
         grad_table = torch.zeros_like(table) if ctx.needs_input_grad[0] else None
         grad_locations, grad_weights = torch.empty_like(locations), torch.empty_like(weights)
         for b, part in _pieces(weights, _BACKWARD_POINTS):
             rows = grad[b, part].reshape(-1, table.shape[-1])
-            index, right, down, x, y = cells.place(locations[b, part])
+            x, y = cells.place(locations[b, part])
             given = weights[b, part].flatten(1)
-            products = [_products(table[b], i, rows) for i in cells.corners(index)]
-            moved = _location_gradient(products, given, right, down, x, y, cells)
+            corners = cells.corners(x, y)
+            upper_left, upper_right, lower_left, lower_right = (_products(table[b], i, rows) for i in corners)
+            left, right = y.blend(upper_left, lower_left), y.blend(upper_right, lower_right)
+            upper, lower = x.blend(upper_left, upper_right), x.blend(lower_left, lower_right)
+            moved = torch.stack([x.slope(left, right), y.slope(upper, lower)], dim=-1).mul_(given[..., None])
             grad_locations[b, part] = moved.view_as(grad_locations[b, part])
-            upper_left, upper_right, lower_left, lower_right = products
-            upper, lower = torch.lerp(upper_left, upper_right, right), torch.lerp(lower_left, lower_right, right)
-            grad_weights[b, part] = torch.lerp(upper, lower, down).view_as(grad_weights[b, part])
+            grad_weights[b, part] = x.blend(left, right).view_as(grad_weights[b, part])
             if grad_table is not None:
-                _add_to_table(grad_table[b], rows, cells.corners(index), _corner_weights(given, right, down))
-        return _cells_only(grad_table, value, ctx.shapes), grad_locations, grad_weights, None
-
-
-def _cells_only(table: Tensor | None, value: Tensor, shapes: Shapes) -> Tensor | None:
-    """A table's rows as ``value`` has them, without the borders."""
-    if table is None:
-        return None
-    out = torch.empty_like(value)
-    for inner, part, shape in _maps(table.unflatten(1, (-1, value.shape[2])), out, shapes):
-        part.unflatten(1, shape).copy_(inner)
-    return out
+                _add_to_table(grad_table[b], rows, corners, _corner_weights(given, x, y))
+        return None if grad_table is None else grad_table.view_as(value), grad_locations, grad_weights, None
 
 
 def _pieces(weights: Tensor, points: int) -> Iterator[tuple[int, slice]]:
@@ -301,22 +319,16 @@ def _pieces(weights: Tensor, points: int) -> Iterator[tuple[int, slice]]:
 
 
 def _products(table: Tensor, index: Tensor, rows: Tensor) -> Tensor:
-    """Dot product of each position's table row with the gradient of its sum: q x N."""
-    bags = index.view(len(rows), -1)
-    weights = torch.ones(bags.shape, device=table.device, requires_grad=True)
-    with torch.enable_grad():
-        out = F.embedding_bag(bags, table.detach(), mode="sum", per_sample_weights=weights)
-    return torch.autograd.grad(out, weights, rows)[0].view_as(index)
+    """Dot product of each position's table row with the gradient of its sum: q x N.
 
-
-def _location_gradient(
-    products: list[Tensor], weights: Tensor, right: Tensor, down: Tensor, x: Tensor, y: Tensor, cells: _Cells
-) -> Tensor:
-    """q x N x 2; zero beyond the border, where nothing changes any more."""
-    a, b, c, d = products
-    along_x = torch.lerp(b - a, d - c, down) * weights * cells.width * ((x >= -1) & (x <= cells.width))
-    along_y = torch.lerp(c - a, d - b, right) * weights * cells.height * ((y >= -1) & (y <= cells.height))
-    return torch.stack([along_x, along_y], dim=-1)
+    It is the gradient of ``embedding_bag`` by its weights, here without the sums, which nobody needs again.
+    """
+    size = index.numel() // len(rows)
+    bags = torch.arange(len(rows), dtype=torch.int32, device=index.device)
+    flat = torch.ops.aten._embedding_bag_per_sample_weights_backward(
+        rows, table, index.flatten(), bags * size, bags.repeat_interleave(size), _SUM
+    )
+    return flat.view_as(index)
 
 
 def _add_to_table(grad_table: Tensor, rows: Tensor, corners: list[Tensor], weights: list[Tensor]) -> None:
@@ -327,7 +339,9 @@ def _add_to_table(grad_table: Tensor, rows: Tensor, corners: list[Tensor], weigh
     ordered, order = corners[0].flatten().sort()
     counts = ordered.unique_consecutive(return_counts=True)[1]
     starts = counts.cumsum(0) - counts
+    first = order.index_select(0, starts)
     sources = order // (order.numel() // len(rows))
     for corner, weight in zip(corners, weights):
-        part = F.embedding_bag(sources, rows, starts, mode="sum", per_sample_weights=weight.flatten()[order])
-        grad_table.index_add_(0, corner.flatten()[order[starts]].long(), part)
+        given = weight.flatten().index_select(0, order)
+        part = F.embedding_bag(sources, rows, starts, mode="sum", per_sample_weights=given)
+        grad_table.index_add_(0, corner.flatten().index_select(0, first), part)

@@ -296,5 +296,5 @@ def _projections(channels: list[int], dim: int, num_levels: int) -> nn.ModuleLis
     convolutions = [nn.Conv2d(c, dim, kernel_size=1) for c in channels]
     for i in range(num_levels - len(channels)):
         convolutions.append(nn.Conv2d(dim if i else channels[-1], dim, kernel_size=3, stride=2, padding=1))
-    groups = math.gcd(32, dim)
+    groups = min(math.gcd(32, dim), dim // 2)  # two channels in each: one, of a map of one cell, would be one value
     return nn.ModuleList(nn.Sequential(c, nn.GroupNorm(groups, dim)) for c in convolutions)

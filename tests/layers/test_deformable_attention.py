@@ -37,12 +37,12 @@ def inputs(queries=23, heads=4, dim=8, points=3, seed=0, dtype=torch.float32):
     return value, locations, weights.view(2, queries, heads, len(SHAPES), points)
 
 
-def with_gradients(function, value, locations, weights):
+def with_gradients(function, value, locations, weights, shapes=SHAPES):
     """Result and gradients of a function of it; the gradient by location is per cell."""
     leaves = [t.clone().requires_grad_() for t in (value, locations, weights)]
-    out = function(leaves[0], SHAPES, *leaves[1:])
+    out = function(leaves[0], shapes, *leaves[1:])
     grads = torch.autograd.grad(out.float().sin().sum(), leaves)
-    sizes = torch.tensor([[w, h] for h, w in SHAPES])[:, None]
+    sizes = torch.tensor([[w, h] for h, w in shapes])[:, None]
     return [out.detach(), grads[0], grads[1] / sizes, grads[2]]
 
 
@@ -60,6 +60,25 @@ def test_values_and_gradients(monkeypatch, points):
     monkeypatch.setattr(module, "_BACKWARD_POINTS", points)
     expected = with_gradients(by_grid_sample, *inputs())
     for ours, theirs in zip(with_gradients(deformable_attention, *inputs()), expected):
+        assert theirs.abs().max() > 0.1
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("traced", [False, True])
+def test_positions_on_centres(traced):
+    """Where the slope jumps, as it does at the first offsets of all, it is ``grid_sample``'s: that behind the cell."""
+    shapes = [(4, 2), (2, 4), (1, 2), (2, 1), (1, 1)]  # powers of two: no position is rounded
+    at = torch.arange(9) / 8
+    grid = torch.stack(torch.meshgrid(at, at, indexing="xy"), dim=-1).view(1, -1, 1, 1, 1, 2)
+    locations = grid.expand(-1, -1, 2, len(shapes), 1, -1).contiguous()
+    generator = torch.Generator().manual_seed(0)
+    value = torch.randn(1, sum(h * w for h, w in shapes), 2, 8, generator=generator)
+    weights = torch.rand(locations.shape[:-1], generator=generator)
+    function = deformable_attention
+    if traced:
+        function = torch.compile(function, backend="aot_eager", fullgraph=True)
+    expected = with_gradients(by_grid_sample, value, locations, weights, shapes)
+    for ours, theirs in zip(with_gradients(function, value, locations, weights, shapes), expected):
         assert theirs.abs().max() > 0.1
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
 
@@ -135,6 +154,16 @@ def test_module_under_autocast(layer, call):
     with torch.autocast("cpu", dtype=torch.bfloat16):
         compiled = torch.compile(layer, backend="aot_eager", fullgraph=True)(*call)
     torch.testing.assert_close(compiled, out, atol=0.02, rtol=0.02)
+
+
+def test_module_exports_under_autocast(layer, call):
+    """The exported program computes what the module does: its casts are part of it."""
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        expected = layer(*call)
+        exported = torch.export.export(layer, call).module()
+        assert exported(*call).dtype == torch.bfloat16
+        torch.testing.assert_close(exported(*call), expected, atol=0.02, rtol=0.02)
+    assert not torch.equal(expected.float(), layer(*call))
 
 
 def test_a_level_of_padding_only(layer, call):

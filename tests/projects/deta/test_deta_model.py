@@ -52,6 +52,7 @@ def step(model, samples):
 
 CASES = {
     "fewer cells than queries": ([sample((32, 32), [[2, 2, 20, 30]], [1])], {"num_queries": 900}),
+    "a level of one cell, alone": ([sample((32, 32), [[2, 2, 20, 30]], [1])], {"hidden_dim": 16}),
     "no object": ([sample((64, 48)), sample((48, 64))], {}),
     "one image without objects": ([sample((64, 48), [[2, 2, 40, 30]], [1]), sample((48, 64))], {}),
     "many classes": ([sample((64, 64), [[2, 2, 40, 30]], [1203])], {"num_classes": 1204}),
