@@ -60,6 +60,14 @@ setup(
     ],
     extras_require={
         "formats": FORMATS,
-        "dev": [*FORMATS, "pytest>=8", "pytest-xdist>=3.5", "ruff>=0.6", "mypy>=1.11", "timm>=1.0.31", "supervision>=0.27"],
+        "dev": [
+            *FORMATS,
+            "pytest>=8",
+            "pytest-xdist>=3.5",
+            "ruff>=0.6",
+            "mypy>=1.11",
+            "timm>=1.0.31",
+            "supervision>=0.27",
+        ],
     },
 )

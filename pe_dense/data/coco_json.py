@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import gc
-import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, NoReturn
 
 import numpy as np
-import orjson
 
 from pe_dense.data.annotations import AnnotationTable
+from pe_dense.data.coco_rows import UNREADABLE, AnnotationRows
 from pe_dense.data.coco_segmentations import SegmentationArrays
 from pe_dense.data.errors import DataError
+from pe_dense.data.json_pieces import load_in_pieces, load_json
 from pe_dense.data.lvis_json import check_searched_classes, image_counts, lvis_file_name
 from pe_dense.structures import Categories
 from pe_dense.structures.wording import counted
@@ -38,33 +38,35 @@ def parse_coco(path: Path) -> AnnotationTable:
     if not path.is_file():
         raise FileNotFoundError(f"annotation file {path} does not exist; set json_file to a COCO-format json")
     with _no_garbage_collection():
-        return tabulate(_load(path), path)
+        content, rows = _read(path)
+        return tabulate(content, rows, path, lambda: load_json(path)["annotations"])
 
 
-def tabulate(content: Any, source: Path) -> AnnotationTable:
-    """What a COCO json holds as flat arrays, checked as :func:`parse_coco` says; the annotations in it are used up.
+def tabulate(
+    content: dict[str, Any], rows: AnnotationRows, source: Path, again: Callable[[], list[Any]]
+) -> AnnotationTable:
+    """What a COCO json holds as flat arrays, checked as :func:`parse_coco` says.
 
     Args:
-        content: dictionary with the lists ``images``, ``annotations`` and ``categories``.
+        content: dictionary with the lists ``images`` and ``categories``.
+        rows: its annotations; their segmentations are used up.
         source: where it is from, for messages.
+        again: gives the annotations as in the json, to name what is wrong with them.
 
     Raises:
         DataError: if the objects cannot be trusted.
     """
-    _check_top_level(content, source)
     categories = _categories(content["categories"], source)
     arrays, index_of = _images(content["images"], source)
     check_searched_classes(content["images"], categories, source)
     arrays["image_counts"] = image_counts(content["categories"], source)
-    annotations = content["annotations"]
-    del content
-    table, kept = _objects(annotations, index_of, categories, arrays["image_sizes"], source)
+    table, kept = _objects(rows, index_of, categories, arrays["image_sizes"], source, again)
     skipped, doubts = table.pop("skipped"), table.pop("doubts")
     arrays.update(table)
     masks = SegmentationArrays(source, arrays["image_sizes"])
     for row, (number, image) in enumerate(zip(kept.tolist(), arrays.pop("image_of").tolist())):
-        masks.add(row, image, int(arrays["ids"][row]), annotations[number].get("segmentation"))
-        annotations[number] = None  # its memory is free for the arrays
+        masks.add(row, image, int(arrays["ids"][row]), rows.segmentations[number])
+        rows.segmentations[number] = None  # its memory is free for the arrays
     arrays.update(masks.finish(arrays["ids"]))
     return AnnotationTable(source, categories, {**skipped, **masks.skipped}, arrays, doubts)
 
@@ -81,17 +83,18 @@ def _no_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _load(path: Path) -> Any:
-    text = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
-    try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError:
-        try:  # Python's own parser takes NaN and Infinity, which many scripts write
-            return json.loads(text)
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise DataError(
-                f"{path} is not valid json: {error}; it is perhaps cut short ({len(text):,} bytes), copy it again"
-            ) from None
+def _read(path: Path) -> tuple[dict[str, Any], AnnotationRows]:
+    """What the json has beside its annotations, and these."""
+    rows = AnnotationRows()
+    content: Any = load_in_pieces(path, "annotations", rows.add)
+    if content is not None:
+        _check_top_level(content, path)
+        return content, rows
+    content = load_json(path)
+    _check_top_level(content, path)
+    rows = AnnotationRows()
+    rows.add(content.pop("annotations"))
+    return content, rows
 
 
 def _check_top_level(content: Any, path: Path) -> None:
@@ -156,21 +159,38 @@ def _file_name(row: dict[str, Any], path: Path) -> bytes:
     return name.encode()
 
 
+def _places(ids: np.ndarray, known: Sequence[int] | np.ndarray) -> np.ndarray:
+    """Where each id stands among those known.
+
+    Raises:
+        KeyError: for one that is not there.
+    """
+    keys = np.asarray(known, dtype=np.int64)
+    order = np.argsort(keys, kind="stable")
+    ranks = np.searchsorted(keys, ids, sorter=order)
+    if (ranks == len(keys)).any() or (keys[order[ranks]] != ids).any():
+        raise KeyError("an id that is not known")
+    return order[ranks]
+
+
 def _objects(
-    rows: list[Any], index_of: dict[int, int], categories: Categories, sizes: np.ndarray, path: Path
+    rows: AnnotationRows,
+    index_of: dict[int, int],
+    categories: Categories,
+    sizes: np.ndarray,
+    path: Path,
+    again: Callable[[], list[Any]],
 ) -> tuple[dict[str, Any], np.ndarray]:
     """Arrays of the objects that stay, in image order, and their numbers in the json's list."""
-    contiguous = categories.contiguous
     try:
-        image = np.array([index_of[row["image_id"]] for row in rows], dtype=np.int64)
-        classes = np.array([contiguous[row["category_id"]] for row in rows], dtype=np.int32)
-        boxes = np.array([row["bbox"] for row in rows], dtype=np.float64).reshape(len(rows), 4)
-        ids = np.array([row.get("id", -1 - number) for number, row in enumerate(rows)], dtype=np.int64)
-        crowd = np.array([row.get("iscrowd") or 0 for row in rows], dtype=np.float32) != 0
-        fake = np.array([bool(row.get("isfake")) for row in rows], dtype=np.bool_)
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        _explain(rows, index_of, categories, path, error)
-    sizes_of = sizes[image] if len(rows) else np.zeros((0, 2), dtype=np.int32)
+        if rows.error is not None:
+            raise rows.error
+        image_ids, class_ids, boxes, ids, crowd, fake = rows.columns()
+        image = _places(image_ids, list(index_of))
+        classes = _places(class_ids, categories.ids).astype(np.int32)
+    except UNREADABLE as error:
+        _explain(again(), index_of, categories, path, error)
+    sizes_of = sizes[image] if len(image) else np.zeros((0, 2), dtype=np.int32)
     doubts = _doubts(boxes, sizes_of, ids)
     boxes, faults = _clip_boxes(boxes, sizes_of)
     skipped = {why: (int(bad.sum()), ids[bad][:3].tolist()) for why, bad in faults.items() if bad.any()}

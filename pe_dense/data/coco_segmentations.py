@@ -77,7 +77,7 @@ class SegmentationArrays:
         return self._drop_not_finite(arrays, ids)
 
     def _add_polygon(self, annotation_id: int, polygon: Any) -> None:
-        if not isinstance(polygon, list) or len(polygon) % 2:
+        if not isinstance(polygon, list | array) or len(polygon) % 2:
             self._fail(annotation_id, "a polygon that is not a list [x1, y1, x2, y2, ...]")
         if len(polygon) < 6:
             self._skip(SHORT, annotation_id)

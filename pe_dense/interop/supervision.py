@@ -56,7 +56,7 @@ def to_supervision(instances: Instances, categories: Categories | None = None) -
     if instances.crowd is not None:
         data[CROWD] = _array(instances.crowd)
     return sv.Detections(
-        xyxy=_array(instances.boxes),
+        xyxy=instances.boxes.detach().cpu().numpy(),
         mask=_array(masks),
         confidence=_array(instances.scores),
         class_id=_array(instances.classes),

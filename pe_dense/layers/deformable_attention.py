@@ -239,9 +239,9 @@ class _Cells:
     def of(cls, shapes: Shapes, weights: Tensor) -> _Cells:
         heads, levels, points = weights.shape[-3:]
         numbers, start = [], 0
-        for height, width in shapes:
-            numbers.append([width, heads, height, width * heads, start])
-            start += height * width * heads
+        for rows, columns in shapes:
+            numbers.append([columns, heads, rows, columns * heads, start])
+            start += rows * columns * heads
         table = torch.tensor(numbers).to(weights.device, non_blocking=True).T[:, None, :, None]
         width, right, height, down, first = table.expand(-1, heads, -1, points).flatten(1).unbind()
         head = torch.arange(heads, device=weights.device).repeat_interleave(levels * points)

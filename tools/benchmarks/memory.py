@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import resource
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 
 import torch
 
@@ -31,6 +33,8 @@ def peak_memory(module: str, *arguments: object) -> tuple[float, float]:
 
 def report(call: Callable[[], object]) -> None:
     """Print what :func:`peak_memory` reads."""
+    with suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)  # or the call is given, unseen, what was freed before
     before = _peak()
     # importing took more for a moment: filled up to that, every further byte shows
     ballast = torch.ones(max(0, int((before - _resident()) * 2**20)), dtype=torch.uint8)

@@ -15,6 +15,7 @@ from detectron2.structures import BoxMode
 
 from pe_dense.data import CocoDataset, DataError
 from pe_dense.data.coco_json import tabulate
+from pe_dense.data.coco_rows import AnnotationRows
 from pe_dense.interop.detectron2.metadata import from_metadata
 from pe_dense.structures import Categories
 
@@ -50,12 +51,11 @@ class CatalogDataset(CocoDataset):
         files = [_file(record, name) for record in records]
         self.image_root = Path(os.path.commonpath([os.path.dirname(f) for f in files]) if files else os.curdir)
         rows = _image_rows(records, [os.path.relpath(f, self.image_root) for f in files])
-        content = {
-            "images": rows,
-            "annotations": _annotation_rows(records, rows, categories, name),
-            "categories": categories.to_json(),
-        }
-        self._use(tabulate(content, self.json_file), skip_empty, masks)
+        annotations = _annotation_rows(records, rows, categories, name)
+        content = {"images": rows, "categories": categories.to_json()}
+        taken = AnnotationRows()
+        taken.add(annotations)
+        self._use(tabulate(content, taken, self.json_file, lambda: annotations), skip_empty, masks)
 
     @cached_property
     def content_sha256(self) -> str:

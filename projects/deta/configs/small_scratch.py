@@ -8,7 +8,6 @@ A json without masks trains boxes only; with masks ``model.with_masks=false`` do
 from pe_dense.config import LazyCall as L
 from pe_dense.data import count_classes, has_masks
 from pe_dense.engine import TrainSettings
-
 from projects.deta import Noise, QualityFocal
 
 from ....configs.common.own_data import data, dataloader, evaluator
