@@ -38,6 +38,7 @@ ALLOWED = {
         "engine",
         "visualization",
     },
+    "deployment": {"config", "engine", "modeling", "modeling/backbone", "prediction", TOP},  # files name the version
     "model_zoo": {
         "config",
         "structures",

@@ -15,9 +15,9 @@ from pe_dense.data import Transform
 from pe_dense.data.image_io import planes
 from pe_dense.data.transforms import ResizeShortestEdge, apply_transforms
 from pe_dense.engine.settings import pick_device
-from pe_dense.modeling.backbone import SIZES, DenseModel, PerceptionEncoder
+from pe_dense.modeling.backbone import DenseModel, PerceptionEncoder
 from pe_dense.modeling.backbone.attention_maps import attention_maps
-from pe_dense.modeling.backbone.builders import build_tower
+from pe_dense.modeling.backbone.builders import build_tower, find_tower
 from pe_dense.prediction.predictor import Predictor
 
 logger = logging.getLogger(__name__)
@@ -71,16 +71,14 @@ class EncoderView:
             ValueError: for an unknown name, or both ``weights`` and ``random``.
             FileNotFoundError, WeightsError: if there are no weights, or they do not fit.
         """
-        found = [size for size in SIZES if size.name.lower() == name.lower()]
-        if not found:
-            raise ValueError(f"encoder {name} is unknown: choose one of {', '.join(size.name for size in SIZES)}")
+        size = find_tower(name)
         if random and weights is not None:
             raise ValueError(f"both random weights and the weights {weights} are asked for: choose one")
         if random:
             logger.warning("the weights of %s are random: what is shown is mostly the position of the patches", name)
             torch.manual_seed(0)
-        encoder = build_tower(found[0], weights=None if random else weights or found[0].name)
-        return cls(encoder, [ResizeShortestEdge(short_side or found[0].image_size)], device=device)
+        encoder = build_tower(size, weights=None if random else weights or size.name)
+        return cls(encoder, [ResizeShortestEdge(short_side or size.image_size)], device=device)
 
     @classmethod
     def from_checkpoint(

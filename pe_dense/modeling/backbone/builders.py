@@ -62,6 +62,18 @@ SIZES: tuple[TowerSize, ...] = (
 )
 
 
+def find_tower(name: str) -> TowerSize:
+    """The tower of an official name, such as ``PE-Spatial-B16-512``; case does not matter.
+
+    Raises:
+        ValueError: for an unknown name.
+    """
+    found = next((size for size in SIZES if size.name.lower() == name.lower()), None)
+    if found is None:
+        raise ValueError(f"encoder {name} is unknown: choose one of {', '.join(size.name for size in SIZES)}")
+    return found
+
+
 P = ParamSpec("P")
 
 
