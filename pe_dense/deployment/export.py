@@ -21,7 +21,8 @@ from pe_dense.deployment.graph import ExportGraph
 from pe_dense.deployment.source import ExportSource
 
 Precision = Literal["fp32", "fp16", "bf16"]
-OPSET = 20  # has Gelu; from 23 on attention is one operator, which onnxruntime works off more slowly on a CPU
+OPSETS = range(18, 24)  # of PyTorch's exporter
+OPSET = 20  # the first with Gelu; from 23 on attention is one operator, which many runtimes do not have yet
 TOLERANCE = 1e-4
 _DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -79,15 +80,17 @@ def export_model(
             model was made for.
         batch: images at a time.
         precision: of weights and computation. Inputs and outputs are the same for all.
-        opset: version of the ONNX operators; ``None`` is 20.
+        opset: version of the ONNX operators, 18 to 23; ``None`` is 20.
 
     Raises:
-        ExportError: for a size, a path or a precision that cannot be, missing packages or disk space, or a file in
-            float32 that differs by more than 1e-4 (times the largest value, if that is above 1).
+        ExportError: for a size, a path, a precision or an opset that cannot be, missing packages or disk space, or a
+            file in float32 that differs by more than 1e-4 (times the largest value, if that is above 1).
     """
     targets = [Path(path) for path in paths]
     for target in targets:
         check_target(target, precision)
+    if opset is not None and opset not in OPSETS:
+        raise ExportError(f"opset {opset} is not one of {OPSETS[0]} to {OPSETS[-1]}: leave it out for {OPSET}")
     graph = source.graph
     _check_space(graph, targets, precision)
     image = _noise(graph, _checked_size(image_size or source.image_size, graph.size_divisibility), batch)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pe_dense.deployment.errors import ExportError
-from pe_dense.modeling.backbone import DenseModel, EncoderFeatures
+from pe_dense.modeling.backbone import DenseModel, EncoderFeatures, LayerProbe
 from pe_dense.modeling.backbone.features import block_numbers
 
 Part = Literal["features", "predictions"]
@@ -63,9 +63,9 @@ class ExportGraph(nn.Module):
         Raises:
             ExportError: for predictions whose shapes depend on the image, or that take several looks at it.
         """
-        if not isinstance(model, DenseModel):
+        if not isinstance(model, DenseModel) or isinstance(model, LayerProbe):
             raise ExportError(
-                f"a {type(model).__name__} cannot be exported: it is no model of an encoder, a neck and a head"
+                f"a {type(model).__name__} cannot be exported: it is no model of one encoder, one neck and its heads"
             )
         if part is None:
             part = "predictions" if model.labels and set(model.labels) <= _FIXED_SHAPES else "features"

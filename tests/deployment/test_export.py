@@ -163,6 +163,7 @@ def test_a_file_that_differs_is_not_written(tmp_path: Path, monkeypatch: pytest.
         ("m.onnx", {"image_size": None}, "give an image size"),
         ("m.onnx", {"batch": 0}, "a batch of 0 images cannot be"),
         ("m.onnx", {"precision": "bf16"}, r"m\.onnx: onnxruntime cannot run bf16"),
+        ("m.onnx", {"opset": 9}, "opset 9 is not one of 18 to 23: leave it out for 20"),
         ("m.engine", {}, r"m\.engine must end in \.onnx, or \.pt2"),
     ],
 )
