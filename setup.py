@@ -11,6 +11,7 @@ ROOT = Path(__file__).parent
 VERSION = re.search(r'__version__ = "([^"]+)"', (ROOT / "pe_dense" / "__init__.py").read_text())
 assert VERSION is not None
 FORMATS = ["h5py>=3.8", "OpenEXR>=3.3"]  # NYU Depth v2's .mat, EXR depth maps
+ONNX = ["onnx>=1.17", "onnxscript>=0.5", "onnxruntime>=1.20"]  # writing .onnx files, and checking them
 
 
 class BuildWithRecipes(build_py):
@@ -60,8 +61,10 @@ setup(
     ],
     extras_require={
         "formats": FORMATS,
+        "onnx": ONNX,
         "dev": [
             *FORMATS,
+            *ONNX,
             "pytest>=8",
             "pytest-xdist>=3.5",
             "ruff>=0.6",

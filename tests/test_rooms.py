@@ -46,6 +46,7 @@ ALLOWED = {
         "modeling/detection",
         "data",
     },
+    "deployment": {"config", "engine", "modeling", "modeling/backbone", "prediction", TOP},  # files name the version
     "model_zoo": {
         "config",
         "structures",

@@ -19,7 +19,7 @@ from rich.table import Table
 
 SECTIONS = (
     "backbone", "heads", "dense", "probe", "deformable", "detection", "data", "evaluation", "vos", "tracking",
-    "association", "propagation", "parallel", "loading",
+    "association", "propagation", "parallel", "loading", "export",
 )  # fmt: skip
 # Page faults of freshly mapped memory dominate timings on small machines; these keep memory with the process.
 STEADY = {"KINETO_LOG_LEVEL": "5", "MALLOC_MMAP_THRESHOLD_": "4294967296", "MALLOC_TRIM_THRESHOLD_": "17179869184"}

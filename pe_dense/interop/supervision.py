@@ -56,7 +56,7 @@ def to_supervision(instances: Instances, categories: Categories | None = None) -
     if instances.crowd is not None:
         data[CROWD] = _array(instances.crowd)
     return sv.Detections(
-        xyxy=instances.boxes.detach().cpu().numpy(),
+        xyxy=np.array(instances.boxes.detach().cpu()),
         mask=_array(masks),
         confidence=_array(instances.scores),
         class_id=_array(instances.classes),
