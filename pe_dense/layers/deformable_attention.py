@@ -340,8 +340,8 @@ def _add_to_table(grad_table: Tensor, rows: Tensor, corners: list[Tensor], weigh
     counts = ordered.unique_consecutive(return_counts=True)[1]
     starts = counts.cumsum(0) - counts
     first = order.index_select(0, starts)
-    sources = order // (order.numel() // len(rows))
+    bags, sources = starts.int(), (order // (order.numel() // len(rows))).int()
     for corner, weight in zip(corners, weights):
         given = weight.flatten().index_select(0, order)
-        part = F.embedding_bag(sources, rows, starts, mode="sum", per_sample_weights=given)
+        part = F.embedding_bag(sources, rows, bags, mode="sum", per_sample_weights=given)
         grad_table.index_add_(0, corner.flatten().index_select(0, first), part)
