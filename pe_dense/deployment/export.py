@@ -115,7 +115,7 @@ def _check_space(graph: ExportGraph, targets: Sequence[Path], precision: Precisi
 
 def _checked_size(size: tuple[int, int] | None, divisor: int) -> tuple[int, int]:
     if size is None:
-        raise ExportError("this model takes images of any size, a file those of one: give an image size")
+        raise ExportError("this model takes images of any size, a file those of one: give an image size (--image-size)")
     if min(size) < 1 or any(side % divisor for side in size):
         near = " x ".join(str(max(1, round(side / divisor)) * divisor) for side in size)
         raise ExportError(

@@ -130,6 +130,6 @@ def _check_predictions(model: DenseModel) -> None:
         )
     if not model.sees_images_once:
         raise ExportError(
-            f"this {type(model).__name__} looks at each image more than once, an exported file does so once: leave out "
-            f"model.flip_test, and windows, sizes and mirroring of model.inference"
+            f"this {type(model).__name__} looks at each image more than once, an exported file does so once: set "
+            f"model.flip_test=false or model.inference=null"
         )

@@ -189,7 +189,7 @@ def test_missing_packages_and_a_full_disk(tmp_path: Path, monkeypatch: pytest.Mo
 def test_models_whose_predictions_change_shape() -> None:
     neck = EncoderFeatures(encoder(), [0, 1])
     flipped = build_linear_depth(neck, use_cls=False, bins=8, losses={"loss": SigLoss()}, flip_test=True)
-    with pytest.raises(ExportError, match=r"looks at each image more than once.* leave out model\.flip_test"):
+    with pytest.raises(ExportError, match=r"looks at each image more than once.* set model\.flip_test=false"):
         ExportGraph.of_model(flipped)
     assert ExportGraph.of_model(flipped, "features").description == "EncoderFeatures"
     with pytest.raises(ExportError, match="a Linear cannot be exported"):
