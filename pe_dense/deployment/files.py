@@ -34,7 +34,7 @@ def check_target(path: Path, precision: str) -> None:
         return
     missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
     if missing:
-        raise ExportError(f"{path} needs the packages {', '.join(missing)}: pip install 'pe_dense[onnx]'")
+        raise ExportError(f"{path} needs the packages {', '.join(missing)}: pip install {' '.join(missing)}")
     if precision == "bf16":
         raise ExportError(f"{path}: onnxruntime cannot run bf16 on a CPU, to check the file: take fp16, or {PROGRAM}")
 
