@@ -181,7 +181,7 @@ def test_missing_packages_and_a_full_disk(tmp_path: Path, monkeypatch: pytest.Mo
         export_model(source, [tmp_path / "m.pt2"], (64, 96))
     monkeypatch.setattr(files.importlib.util, "find_spec", lambda name: None if name != "onnx" else name)
     with pytest.raises(
-        ExportError, match=r"m\.onnx needs the packages onnxscript, onnxruntime: pip install 'pe_dense\["
+        ExportError, match=r"m\.onnx needs the packages onnxscript, onnxruntime: pip install onnxscript onnxruntime"
     ):
         export_model(source, [tmp_path / "m.onnx"], (64, 96))
 
