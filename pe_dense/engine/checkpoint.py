@@ -245,7 +245,11 @@ def check_fits(
         ],
     }
     if any(problems.values()):
-        text = "; ".join(f"{len(names)} {kind}: {', '.join(names[:4])}" for kind, names in problems.items() if names)
+        text = "; ".join(
+            f"{len(names)} {kind}: {', '.join(names[:4])}{', ...' if len(names) > 4 else ''}"
+            for kind, names in problems.items()
+            if names
+        )
         raise CheckpointError(f"the weights in {source} do not fit the model of this config: {text}")
 
 

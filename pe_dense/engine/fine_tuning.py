@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from torch import Tensor, nn
 
@@ -27,8 +27,8 @@ def start_from(model: nn.Module, source: Checkpoint, skip: Sequence[str] = ()) -
             has may be among them.
 
     Raises:
-        CheckpointError: if an entry of ``skip`` matches no name, or the rest does not fit; where only shapes differ
-            and in few layers, it says what to skip.
+        CheckpointError: if an entry of ``skip`` matches no name, or the rest does not fit; if that is little, it says
+            what to skip.
     """
     own, given = model.state_dict(), source.weights
     names = [*own, *(name for name in given if name not in own)]
@@ -62,11 +62,21 @@ def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
 
 
 def _suggestion(own: Mapping[str, Tensor], given: Mapping[str, Tensor], skip: Sequence[str]) -> str:
-    """The end of a sentence: what to skip where a few layers have another shape and nothing else is wrong."""
-    if own.keys() != given.keys():
+    """The end of a sentence: what to skip where most fits, and few parts have another shape or are in one of the two.
+
+    With much that does not fit it may be another model.
+    """
+    shared = own.keys() & given.keys()
+    parts = {name[: name.rfind(".") + 1] or name for name in shared if own[name].shape != given[name].shape}
+    parts |= {_own_beginning(name, shared) for name in own.keys() ^ given.keys()}
+    if len(parts) > _MOST_SUGGESTED or len(shared) < len(own.keys() | given.keys()) / 2:
         return ""
-    differing = [name for name, value in own.items() if value.shape != given[name].shape]
-    layers = {name[: name.rfind(".") + 1] or name for name in differing}
-    if len(layers) > _MOST_SUGGESTED:
-        return ""
-    return f"; to start these layers anew, set train.init_skip=[{','.join([*skip, *sorted(layers)])}]"
+    return f"; to start these layers anew, set train.init_skip=[{','.join([*skip, *sorted(parts)])}]"
+
+
+def _own_beginning(name: str, others: Iterable[str]) -> str:
+    """The shortest beginning of a name, of whole words, with which no other starts."""
+    for words in _beginnings(name)[:-1]:
+        if not any(other.startswith(f"{words}.") for other in others):
+            return f"{words}."
+    return name

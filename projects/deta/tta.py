@@ -23,7 +23,10 @@ def released_tta(square_size: int = 1824, topk: int | None = None) -> DetectionT
         ValueError: for another ``square_size``, for which no sizes are released.
     """
     if square_size not in _SIZES:
-        raise ValueError(f"square_size {square_size}: the release has sizes for 1728 and 1824; write a DetectionTTA")
+        raise ValueError(
+            f"square_size {square_size}: the release has sizes for 1728 and 1824; choose your own in a "
+            "DetectionTTA, such as {_target_: pe_dense.modeling.detection.DetectionTTA, sizes: [768, 896, 1024]}"
+        )
     return DetectionTTA(
         _SIZES[square_size], True, _LIMITS[square_size], "quad", iou_threshold=0.7, quad_scale=0.5, topk=topk
     )

@@ -10,6 +10,8 @@ from omegaconf import DictConfig
 from toy_run import ToyModel, make_config, weights_of
 
 from pe_dense.engine import train
+from pe_dense.engine.checkpoint import Checkpoint
+from pe_dense.engine.fine_tuning import start_from
 from pe_dense.engine.sharded import CheckpointError, step_path
 
 FIVE = ("red", "green", "blue", "dark", "bright")
@@ -65,10 +67,18 @@ def test_nothing_matches(source: Path, tmp_path: Path) -> None:
 
 
 def test_what_only_the_source_has(source: Path, tmp_path: Path) -> None:
-    """Left out if it is named; otherwise nothing is suggested, since it may be another model."""
+    """Left out if it is named."""
     cfg = make_config(tmp_path, steps=1, init_from=str(source))
     cfg.model.norm = False
-    with pytest.raises(CheckpointError, match=r"2 not in the model: body\.1\.bias, body\.1\.weight$"):
+    with pytest.raises(CheckpointError, match=r"2 not in the model: body\.1\.bias, body\.1\.weight; to start these "
+                       r"layers anew, set train\.init_skip=\[body\.1\.\]$"):  # fmt: skip
         train(cfg)
     cfg.train.init_skip = ["body.1."]
     train(cfg)
+
+
+def test_nothing_is_suggested_for_another_model(tmp_path: Path) -> None:
+    weights = {f"{name}.weight": torch.zeros(1, 1) for name in "abc"}
+    model = torch.nn.ModuleDict({name: torch.nn.Linear(1, 1, bias=False) for name in "ad"})
+    with pytest.raises(CheckpointError, match=r"1 missing: d\.weight; 2 not in the model: b\.weight, c\.weight$"):
+        start_from(model, Checkpoint(tmp_path, weights, 1, "", None, {}))
