@@ -104,7 +104,8 @@ class Deta(Detector):
             3.5); what is predicted is the same.
 
     Raises:
-        ValueError: for fewer levels than maps, or class columns that the classifiers do not have.
+        ValueError: for fewer levels than maps, more queries than the first stage can propose, or class columns that the
+            classifiers do not have.
     """
 
     def __init__(
@@ -127,6 +128,12 @@ class Deta(Detector):
         super().__init__(backbone, pixel_mean, pixel_std, square_size, tta)
         self.transformer, self.criterion = transformer, criterion
         self.proposing, self.selection = proposing, selection
+        most = proposing.pre_nms_topk * transformer.num_levels
+        if proposing.num_queries > most:
+            raise ValueError(
+                f"num_queries {proposing.num_queries}: the first stage proposes at most {most}, pre_nms_topk "
+                f"{proposing.pre_nms_topk} on each of {transformer.num_levels} levels; raise pre_nms_topk"
+            )
         self.class_columns = None if class_columns is None else [int(c) for c in class_columns]
         self._columns = num_classes
         if any(not 0 <= c < num_classes for c in self.class_columns or ()):

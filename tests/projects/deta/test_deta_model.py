@@ -172,6 +172,13 @@ def test_errors():
         tiny(class_columns=[1, 3])
 
 
+def test_more_queries_than_the_first_stage_proposes():
+    with pytest.raises(
+        ValueError, match="num_queries 900: the first stage proposes at most 800, pre_nms_topk 200 on each"
+    ):
+        tiny(num_queries=900, pre_nms_topk=200, num_levels=4)
+
+
 @pytest.mark.parametrize("name", ["num_queries", "pre_nms_topk", "num_heads", "num_decoder_layers", "num_points"])
 def test_there_must_be_one(name):
     with pytest.raises(ValueError, match=rf"{name} 0 .*must.* be at least 1"):
