@@ -109,7 +109,7 @@ def start(arguments: argparse.Namespace) -> int:
 
         cfg = model_zoo.recipe(arguments.zoo, arguments.overrides)
         if not arguments.print_config:  # fetched here, so that the processes find it
-            setup_logging()  # fetching and the first check take minutes
+            setup_logging()  # fetching takes minutes
             model_zoo.find_file(arguments.zoo, cfg.model.get("weights"))
     if arguments.print_config:
         sys.stdout.write(format_config(cfg) + "\n")

@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.base import Container
 
 from pe_dense.config.annotations import choose, element_hint, python_sequence, value_hint, wants_path
 from pe_dense.config.errors import ConfigError
 from pe_dense.config.lazy import (
     full_key,
+    has_key,
     interpolation_of,
     is_call,
     is_list,
@@ -34,6 +35,7 @@ logger = logging.getLogger(__name__)
 F = TypeVar("F", bound=Callable[..., Any])
 _RUN_CONSTANT = "_pe_dense_run_constant"
 _RESOLVER_CALL = re.compile(r"\$\{[\w.]+:")
+_OTHER_KEY = re.compile(r"\$\{(\w[\w.]*)\}")
 
 
 def instantiate(cfg: Any, **extra: Any) -> Any:
@@ -155,4 +157,18 @@ def _interpolated(node: Any) -> Iterator[tuple[str, str, Any]]:
         if source is None and isinstance(value, Container) and not value._is_none():
             yield from _interpolated(value)
         elif source is not None and not isinstance(value, Container):
-            yield str(key), source, value
+            yield str(key), _origin(node, source), value
+
+
+def _origin(node: Container, source: str) -> str:
+    """The last interpolation on the way to a value: a key that is nothing but another key is passed over, as the user
+    sets the last one."""
+    while match := _OTHER_KEY.fullmatch(source):
+        parent, _, name = match[1].rpartition(".")
+        root = node._get_root()
+        owner = OmegaConf.select(root, parent) if parent else root
+        further = interpolation_of(owner, name) if isinstance(owner, DictConfig) and has_key(owner, name) else None
+        if further is None or "${." in further:  # what is relative to another key tells nothing here
+            return source
+        source = further
+    return source

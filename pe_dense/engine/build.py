@@ -196,6 +196,7 @@ def _eval_hook(cfg: DictConfig, trainer: Trainer) -> EvalHook:
     ckpt.check_pixel_classes(
         trainer.facts["pixel_classes"], evaluation.pixel_classes, "dataloader.train", "dataloader.test"
     )
+    evaluation.check_masks(trainer.model)
 
     def evaluate(trainer: Trainer) -> dict[str, float] | None:
         stop = lambda: bool(trainer.stop.received)

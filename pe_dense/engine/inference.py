@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from pe_dense.config import ConfigError
 from pe_dense.engine import distributed as dist
 from pe_dense.engine.config_diff import changed_keys, describe_changes, flat_config
 from pe_dense.engine.parallel import is_sharded
@@ -62,6 +63,27 @@ class Evaluation:
     def pixel_classes(self) -> list[str] | None:
         """Of the test data, if it has any."""
         return getattr(getattr(self.loader, "dataset", None), "classes", None)
+
+    def check_masks(self, model: nn.Module) -> None:
+        """What the model predicts and what the evaluator scores must fit, as far as both tell.
+
+        Masks that are predicted and not scored are only warned of.
+
+        Args:
+            model: with ``predicts_masks``, if it is a detector.
+
+        Raises:
+            ConfigError: if masks are scored and none predicted.
+        """
+        predicted = getattr(model, "predicts_masks", None)
+        several = getattr(self.evaluator, "evaluators", None) or {"": self.evaluator}
+        for name, evaluator in several.items():
+            scored = getattr(evaluator, "scores_masks", None)
+            key = f"evaluator.{name}.tasks" if name else "evaluator.tasks"
+            if predicted is False and scored:
+                raise ConfigError(f"{key} contains segm but the model predicts no masks: set {key}=[bbox]")
+            if predicted and scored is False and dist.is_main():
+                logger.warning("the model predicts masks, the evaluator looks at bbox only: %s=[bbox,segm]", key)
 
     def check_folder(self, key: str) -> None:
         """Results of another evaluation must not be overwritten.

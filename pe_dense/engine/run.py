@@ -146,6 +146,7 @@ def evaluate(
         step, saved = None, None if categories is None else categories.to_json()
         ckpt.check_categories(saved, evaluation.categories, str(path or "the model"), "dataloader.test")
         check_num_classes(cfg, model, evaluation.categories, evaluation.pixel_classes)
+    evaluation.check_masks(model)
     evaluation.check_folder("--output")
     model.to(device)
     dist.barrier()  # nobody writes before everybody is ready

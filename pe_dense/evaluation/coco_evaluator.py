@@ -70,6 +70,11 @@ class CocoEvaluator:
         """Classes of the ground truth."""
         return self._truth.categories
 
+    @property
+    def scores_masks(self) -> bool | None:
+        """Whether masks are scored; ``None``: if the ground truth and the predictions have some."""
+        return None if self._optional_tasks else "segm" in self._truth.tasks
+
     def reset(self) -> None:
         """Forget every prediction."""
         self._shard = {}

@@ -19,13 +19,11 @@ _CHUNK = 1 << 24  # bytes
 
 
 def check_file(path: Path, verify: bool = False) -> None:
-    """Compare a file with its record; at its first use, write that record.
+    """Compare a file with its record, if :func:`record_file` has written one.
 
     The record is ``NAME.check.json`` beside the file, or in ``model_zoo/`` of ``$PE_DENSE_CACHE`` if the file's folder
     has none and cannot be written, as one that many share. It holds size, SHA-256 and time of change. The size is
     compared always; the content is read and its SHA-256 compared if the time of change is another one, or on request.
-    At the first use, the SHA-256 of a file in the hub's cache is compared with the hub's, which is the name of the file
-    that the cache's link leads to.
 
     Args:
         path: of the file.
@@ -37,7 +35,6 @@ def check_file(path: Path, verify: bool = False) -> None:
     record, stat = _record_of(path), path.stat()
     known = _read(record)
     if known is None:
-        _record_first(path, record, stat)
         return
     where = f"recorded in {record}"
     if stat.st_size != known["size"]:
@@ -59,22 +56,49 @@ def check_file(path: Path, verify: bool = False) -> None:
         _write(record, {**known, "mtime_ns": stat.st_mtime_ns})
 
 
+def record_file(path: Path) -> None:
+    """Write the record of a file that has none, after its first use as weights: a wrong file is not recorded.
+
+    Raises:
+        WeightsError: see :func:`check_against_hub`.
+    """
+    record, stat = _record_of(path), path.stat()
+    if _read(record) is None:
+        found = _hash(path)
+        _compare_with_hub(path, found)
+        _write(record, {"size": stat.st_size, "sha256": found, "mtime_ns": stat.st_mtime_ns})
+
+
+def check_against_hub(path: Path) -> None:
+    """Compare the SHA-256 of a file in the hub's cache with the hub's, which is the name of the file that the cache's
+    link leads to.
+
+    Raises:
+        WeightsError: if it is another one.
+    """
+    if _is_of_hub(path):
+        _compare_with_hub(path, _hash(path))
+
+
+def _is_of_hub(path: Path) -> bool:
+    return re.fullmatch("[0-9a-f]{64}", path.resolve().name) is not None
+
+
+def _compare_with_hub(path: Path, found: str) -> None:
+    expected = path.resolve().name
+    if _is_of_hub(path) and expected != found:
+        raise WeightsError(
+            f"{path} is damaged: its SHA-256 is {found}, on the hub it is {expected}. Delete {path.resolve()} and "
+            f"{path}, then fetch it again"
+        )
+
+
 def _record_of(path: Path) -> Path:
     beside = path.with_name(path.name + RECORD_SUFFIX)
     if beside.exists() or os.access(path.parent, os.W_OK):
         return beside
     place = sha256(str(path.absolute()).encode()).hexdigest()[:16]
     return cache_folder() / "model_zoo" / f"{path.stem}-{place}{RECORD_SUFFIX}"
-
-
-def _record_first(path: Path, record: Path, stat: os.stat_result) -> None:
-    found, name = _hash(path), path.resolve().name
-    if re.fullmatch("[0-9a-f]{64}", name) and name != found:
-        raise WeightsError(
-            f"{path} is damaged: its SHA-256 is {found}, on the hub it is {name}. Delete {path.resolve()} and {path}, "
-            "then fetch it again"
-        )
-    _write(record, {"size": stat.st_size, "sha256": found, "mtime_ns": stat.st_mtime_ns})
 
 
 def _remedy(path: Path, record: Path) -> str:

@@ -11,9 +11,12 @@ from omegaconf import DictConfig
 from torch import nn
 
 from pe_dense.config import instantiate, load_config
+from pe_dense.engine import distributed as dist
 from pe_dense.engine.build import without_pretrained
 from pe_dense.model_zoo.entries import find_entry
 from pe_dense.model_zoo.files import find_file
+from pe_dense.model_zoo.integrity import check_against_hub, record_file
+from pe_dense.modeling.backbone import WeightsError
 from pe_dense.prediction import Predictor
 
 
@@ -84,7 +87,18 @@ def recipe(name: str, overrides: Sequence[str] = ()) -> DictConfig:
 
 def build_model(cfg: DictConfig) -> nn.Module:
     """The model, on the CPU. Its weights are the file's pages: they are read when they are used, and take no memory
-    twice."""
-    with torch.device("meta"):
-        model: nn.Module = instantiate(cfg.model)
+    twice. At the file's first use its size and SHA-256 are recorded.
+
+    Raises:
+        WeightsError: if the file cannot be read, is of another model, or is not what the hub has.
+    """
+    weights = Path(cfg.model.weights)
+    try:
+        with torch.device("meta"):
+            model: nn.Module = instantiate(cfg.model)
+    except WeightsError:
+        check_against_hub(weights)  # says what to delete
+        raise
+    if dist.is_main():
+        record_file(weights)
     return model

@@ -106,16 +106,22 @@ class MultiTaskModel(DenseModel):
     @property
     def num_classes(self) -> int | None:
         """Classes of the objects."""
-        return self._number_of_classes("instances")
+        return self._of_task("instances", "num_classes")
+
+    @property
+    def predicts_masks(self) -> bool | None:
+        """Whether the objects have masks; ``None``: no task finds objects, or it does not tell."""
+        return self._of_task("instances", "predicts_masks")
 
     @property
     def num_pixel_classes(self) -> int | None:
         """Classes of semantic segmentation."""
-        return self._number_of_classes("sem_seg")
+        return self._of_task("sem_seg", "num_classes")
 
-    def _number_of_classes(self, label: str) -> int | None:
+    def _of_task(self, label: str, attribute: str) -> Any:
+        """``None`` if no task has the label, or its model not the attribute."""
         tasks = (task for name, task in self.tasks.items() if self._label[name] == label)
-        return getattr(next(tasks, None), "num_classes", None)
+        return getattr(next(tasks, None), attribute, None)
 
     def from_features(
         self, features: Mapping[str, Sequence[Layer]], sizes: Sequence[tuple[int, int]], samples: Sequence[Sample]

@@ -161,6 +161,11 @@ class Deta(Detector):
         """Classes of the data set."""
         return self._columns if self.class_columns is None else len(self.class_columns)
 
+    @property
+    def predicts_masks(self) -> bool:
+        """Whether there is a mask head."""
+        return self.mask_head is not None
+
     def from_features(
         self, features: dict[str, Tensor], sizes: Sequence[tuple[int, int]], samples: Sequence[dict[str, Any]]
     ) -> dict[str, Tensor] | list[dict[str, Any]]:
@@ -278,7 +283,7 @@ class Deta(Detector):
     def objects(self, samples: Sequence[dict[str, Any]], sizes: Sequence[tuple[int, int]]) -> Objects:
         """Ground truth of a batch on the model's device."""
         found = [training_instances(s, self.num_classes).to(self.device, non_blocking=True) for s in samples]
-        targets = Targets.from_instances(found, with_masks=self.mask_head is not None)
+        targets = Targets.from_instances(found, with_masks=self.predicts_masks)
         bounds = image_bounds(sizes, self.device)
         objects = make_objects(targets.boxes, targets.classes, targets.valid, bounds, self.class_columns)
         return replace(objects, masks=targets.masks)

@@ -69,6 +69,12 @@ def test_messages_tell_which_keys_the_arguments_are_from():
     assert str(error.value) == told
     with pytest.raises(FileNotFoundError, match=r"^b\.json .* \(in the config size is \${data\.size}\)$"):
         instantiate(cfg.names)
+    cfg.data.update(json="${data.folder}/d.json", size="${sizes.0}", folder="here", root="${data.json}")
+    cfg.sizes = [3]
+    cfg.again = L(open_file)(json_file="${loader.dataset.json_file}", size="${data.size}", image_root="x")
+    with pytest.raises(FileNotFoundError) as error:  # what the user sets is the last key on the way
+        instantiate(cfg.again)
+    assert str(error.value).endswith("(in the config json_file is ${data.folder}/d.json, size is ${sizes.0})")
     with pytest.raises(FileNotFoundError, match=r"^c\.json is missing; set size, not image_root$"):
         instantiate(L(open_file)(json_file="c.json", size=1, image_root="x"))
 

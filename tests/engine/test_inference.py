@@ -1,16 +1,29 @@
 """Evaluation loop, and the note of what was evaluated."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 import torch
 from toy_run import NUM_IMAGES, ToyDataset, ToyEvaluator, ToyModel, ToyTestLoader, make_config
 
-from pe_dense.engine import evaluate, train
+from pe_dense.config import ConfigError, load_config
+from pe_dense.data.scenes import ScenePaths, write_scenes
+from pe_dense.engine import TrainSettings, evaluate, train
+from pe_dense.engine.build import build_trainer
 from pe_dense.engine.inference import run_inference
+from pe_dense.engine.run import prepare
 from pe_dense.engine.run_directory import RunDirectoryError
 from pe_dense.engine.sharded import step_path
+
+ROOT = Path(__file__).resolve().parents[2]
+CASCADE = "model._target_=pe_dense.modeling.detection.build_cascade_mask_rcnn"
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> ScenePaths:
+    return write_scenes(tmp_path_factory.mktemp("scenes"), train=2, val=1, size=64, videos=0)
 
 
 def test_every_image_once_and_nothing_changes() -> None:
@@ -78,3 +91,44 @@ def test_record_of_an_evaluation_that_did_not_end(tmp_path: Path, monkeypatch: p
         RunDirectoryError, match=r"evaluation\.json is damaged .*: delete it, or choose another --output"
     ):
         evaluate(cfg)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "model", "key", "changes"),
+    [
+        ("configs/demo/mask_rcnn_scenes.py", "model", "evaluator", []),
+        ("configs/demo/mask_rcnn_scenes.py", "model", "evaluator", [CASCADE]),
+        ("projects/deta/configs/scenes_small.py", "model", "evaluator", []),
+        ("configs/multitask/scenes_small.py", "model.tasks.detection", "evaluator.detection", []),
+    ],
+)
+def test_masks_that_are_scored_and_predicted(
+    scenes: ScenePaths, caplog: pytest.LogCaptureFixture, recipe: str, model: str, key: str, changes: list[str]
+) -> None:
+    """If only one of it, the user hears of it before the first step."""
+
+    def build(predicted: bool, tasks: str) -> str:
+        caplog.clear()
+        cfg = load_config(ROOT / recipe, [
+            f"data.root={scenes.root}", "train.device=cpu", f"{model}.with_masks={predicted}", f"{key}.tasks={tasks}",
+            *changes,
+        ])  # fmt: skip
+        build_trainer(*prepare(cfg, (), TrainSettings))
+        return caplog.text
+
+    message = f"{key}.tasks contains segm but the model predicts no masks: set {key}.tasks=[bbox]"
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        build(False, "[bbox,segm]")
+    assert build(True, "[bbox]").count(f"the evaluator looks at bbox only: {key}.tasks=[bbox,segm]") == 1
+    for predicted, tasks in ((True, "[bbox,segm]"), (False, "[bbox]"), (True, "null"), (False, "null")):
+        assert "masks" not in build(predicted, tasks)
+
+
+def test_scored_masks_are_missed_before_an_evaluation_starts(scenes: ScenePaths, tmp_path: Path) -> None:
+    cfg = load_config(ROOT / "configs" / "demo" / "mask_rcnn_scenes.py", [
+        f"data.root={scenes.root}", f"train.output_dir={tmp_path / 'run'}", "train.device=cpu",
+        "model.with_masks=false",
+    ])  # fmt: skip
+    with pytest.raises(ConfigError, match=r"predicts no masks: set evaluator\.tasks=\[bbox\]"):
+        evaluate(cfg)
+    assert not (tmp_path / "run").exists()

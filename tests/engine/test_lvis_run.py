@@ -7,7 +7,7 @@ import pytest
 import torch
 from omegaconf import DictConfig
 
-from pe_dense.config import load_config
+from pe_dense.config import ConfigError, load_config
 from pe_dense.data.scenes import write_scenes
 from pe_dense.engine import RunInterrupted, read_metrics, train
 from pe_dense.engine.sharded import read_tensors, step_path
@@ -67,3 +67,12 @@ def test_train_resume_evaluate(lvis_root: Path, tmp_path: Path, monkeypatch: pyt
     whole, parts = (read_tensors(step_path(tmp_path / n / "checkpoints", 2), "model.") for n in ("whole", "parts"))
     assert all(torch.equal(value, parts[name]) for name, value in whole.items())
     assert "roi_heads.box_predictor.class_loss.class_weights" in whole
+
+
+def test_masks_that_nobody_predicts(lvis_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PE_DENSE_CACHE", str(tmp_path / "cache"))
+    cfg = lvis_config(lvis_root, tmp_path / "run")
+    cfg.model.with_masks = False
+    with pytest.raises(ConfigError, match=r"the model predicts no masks: set evaluator\.tasks=\[bbox\]"):
+        train(cfg)
+    assert not (tmp_path / "run").exists()

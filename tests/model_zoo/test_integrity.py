@@ -6,7 +6,7 @@ from hashlib import sha256
 import pytest
 
 from pe_dense.model_zoo import integrity
-from pe_dense.model_zoo.integrity import check_file
+from pe_dense.model_zoo.integrity import check_against_hub, check_file, record_file
 from pe_dense.modeling.backbone import WeightsError
 
 
@@ -14,7 +14,7 @@ from pe_dense.modeling.backbone import WeightsError
 def file(tmp_path):
     path = tmp_path / "w.pth"
     path.write_bytes(b"weights")
-    check_file(path)
+    record_file(path)
     return path
 
 
@@ -36,6 +36,15 @@ def test_the_record(file):
         "size": 7, "sha256": sha256(b"weights").hexdigest(), "mtime_ns": file.stat().st_mtime_ns
     }  # fmt: skip
     assert sorted(p.name for p in file.parent.iterdir()) == ["w.pth", "w.pth.check.json"]
+
+
+def test_a_check_and_another_use_leave_the_record(file, hashed):
+    record_file(file)
+    assert hashed == []
+    other = file.with_name("other.pth")
+    other.write_bytes(b"other")
+    check_file(other, verify=True)
+    assert not other.with_name("other.pth.check.json").exists()
 
 
 def test_the_content_is_read_when_it_may_have_changed(file, hashed):
@@ -77,10 +86,12 @@ def test_the_hub_names_the_content(tmp_path):
     for name in (good, bad):
         (blobs / name).write_bytes(b"weights")
         (snapshot / f"{name}.pth").symlink_to(blobs / name)
-    check_file(snapshot / f"{good}.pth")
+    record_file(snapshot / f"{good}.pth")
     assert (snapshot / f"{good}.pth.check.json").is_file()
-    with pytest.raises(WeightsError, match=f"is damaged: its SHA-256 is {good}, on the hub it is {bad}"):
-        check_file(snapshot / f"{bad}.pth")
+    check_against_hub(snapshot / f"{good}.pth")
+    for look in (record_file, check_against_hub):
+        with pytest.raises(WeightsError, match=f"is damaged: its SHA-256 is {good}, on the hub it is {bad}"):
+            look(snapshot / f"{bad}.pth")
     assert not (snapshot / f"{bad}.pth.check.json").exists()
 
 
@@ -92,8 +103,9 @@ def test_a_folder_of_others(tmp_path, monkeypatch, hashed):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "w.pth").write_bytes(folder.encode())
     for _ in range(2):
-        check_file(tmp_path / "a" / "w.pth")
-        check_file(tmp_path / "b" / "w.pth")
+        for folder in ("a", "b"):
+            check_file(tmp_path / folder / "w.pth")
+            record_file(tmp_path / folder / "w.pth")
     assert hashed == [tmp_path / "a" / "w.pth", tmp_path / "b" / "w.pth"]
     assert [p.name for p in (tmp_path / "a").iterdir()] == ["w.pth"]
     (tmp_path / "a" / "w.pth").write_bytes(b"changed")
@@ -113,7 +125,7 @@ def test_nothing_can_be_written(tmp_path, monkeypatch, caplog):
     (tmp_path / "w.pth").write_bytes(b"weights")
     monkeypatch.setattr("os.replace", refuse)
     with caplog.at_level(logging.WARNING, "pe_dense"):
-        check_file(tmp_path / "w.pth")
+        record_file(tmp_path / "w.pth")
     assert "cannot record size" in caplog.text
     assert "Permission denied" in caplog.text
     assert [p.name for p in tmp_path.iterdir()] == ["w.pth"]

@@ -113,11 +113,27 @@ def with_arguments(path):
     ],
 )
 def test_bad_files(small, damage, message, capsys):
+    good = small.read_bytes()
     damage(small)
     with pytest.raises(WeightsError, match=message) as caught:
         load(NAME, small, device="cpu")
     assert FILE in str(caught.value)
     assert capsys.readouterr().out == ""
+    small.write_bytes(good)
+    load(NAME, small, device="cpu")  # it is not compared with the wrong one
+    assert small.with_name(f"{FILE}.check.json").is_file()
+    small.write_bytes(good[:-1])
+    with pytest.raises(WeightsError, match="when it was first used"):
+        load(NAME, small, device="cpu")
+
+
+def test_a_damaged_file_of_the_hub(small):
+    blob = small.with_name("0" * 64)
+    small.rename(blob)
+    small.symlink_to(blob)
+    damage_end(blob)
+    with pytest.raises(WeightsError, match=rf"on the hub it is 0+\. Delete {blob} and {small}, then fetch it again"):
+        load(NAME, small, device="cpu")
 
 
 def test_a_federated_detector(released, tmp_path, monkeypatch):

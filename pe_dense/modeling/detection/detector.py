@@ -33,6 +33,11 @@ class Detector(DenseModel):
         self.tta = tta
 
     @property
+    def predicts_masks(self) -> bool | None:
+        """Whether the instances have masks; ``None``: not known before it predicts."""
+        return None
+
+    @property
     def sees_images_once(self) -> bool:
         """Whether there is no test-time augmentation."""
         return self.tta is None

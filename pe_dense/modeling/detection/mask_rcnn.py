@@ -54,6 +54,11 @@ class MaskRCNN(Detector):
         """K, background not counted."""
         return self.roi_heads.num_classes
 
+    @property
+    def predicts_masks(self) -> bool:
+        """Whether there is a mask head."""
+        return self.roi_heads.mask_head is not None
+
     def from_features(
         self, features: dict[str, Tensor], sizes: Sequence[tuple[int, int]], samples: Sequence[dict[str, Any]]
     ) -> dict[str, Tensor] | list[dict[str, Any]]:
@@ -87,4 +92,4 @@ class MaskRCNN(Detector):
     def targets(self, samples: Sequence[dict[str, Any]]) -> Targets:
         """Ground truth of a batch on the model's device."""
         instances = [training_instances(s, self.num_classes).to(self.device, non_blocking=True) for s in samples]
-        return Targets.from_instances(instances, with_masks=self.roi_heads.mask_head is not None)
+        return Targets.from_instances(instances, with_masks=self.predicts_masks)

@@ -120,7 +120,7 @@ class TrackingRCNN(MaskRCNN):
     def targets(self, samples: Sequence[dict[str, Any]]) -> Targets:
         """Ground truth of a batch on the model's device; masks only for a detector that trains."""
         instances = [self._checked(s).to(self.device, non_blocking=True) for s in samples]
-        with_masks = self.roi_heads.mask_head is not None and not self.freeze_detector
+        with_masks = self.predicts_masks and not self.freeze_detector
         return Targets.from_instances(instances, with_masks, with_identities=True)
 
     def _checked(self, sample: dict[str, Any]) -> Instances:
