@@ -16,6 +16,7 @@ def names_of(classes: Tensor, categories: Categories) -> list[str]:
     """The name of each contiguous class index.
 
     Raises:
+        TypeError: for other categories than :class:`Categories`.
         ValueError: for a class that the categories do not have.
     """
     check_classes(classes, categories)
@@ -26,8 +27,10 @@ def classes_of(names: Iterable[str], categories: Categories) -> Tensor:
     """N int64 contiguous class indices.
 
     Raises:
+        TypeError: for other categories than :class:`Categories`.
         ValueError: for names that are no category's; the message has the nearest ones.
     """
+    check_categories(categories)
     known = {name: index for index, name in reversed(list(enumerate(categories.names)))}
     wanted = [str(name) for name in names]
     unknown = [name for name in dict.fromkeys(wanted) if name not in known]
@@ -45,13 +48,28 @@ def check_classes(classes: Tensor, categories: Categories) -> None:
     """Refuse class indices that the categories do not have.
 
     Raises:
+        TypeError: for other categories than :class:`Categories`.
         ValueError: naming them.
     """
+    check_categories(categories)
     outside = sorted({i for i in classes.tolist() if not 0 <= i < len(categories)})
     if outside:
         raise ValueError(
             f"there are {len(categories)} categories, and no class {few([str(i) for i in outside])}, counted from "
             f"0; give the categories that the objects are of"
+        )
+
+
+def check_categories(categories: object) -> None:
+    """Refuse a plain list of names.
+
+    Raises:
+        TypeError: for anything but :class:`Categories`.
+    """
+    if not isinstance(categories, Categories):
+        raise TypeError(
+            f"categories must be Categories, e.g. predictor.categories or Categories(ids, names), not "
+            f"{type(categories).__name__}"
         )
 
 

@@ -28,6 +28,7 @@ def to_huggingface(
             without them the labels are the classes.
 
     Raises:
+        TypeError: for other categories than :class:`~pe_dense.structures.Categories`.
         ValueError: if classes or scores are not set, or a class has no label.
     """
     classes, scores = _needed(instances)
@@ -50,6 +51,7 @@ def from_huggingface(
             the classes are the labels. Labels that are names need ``categories`` only.
 
     Raises:
+        TypeError: for other categories than :class:`~pe_dense.structures.Categories`.
         ValueError: if the boxes are relative to the image, or a label is none of the categories.
     """
     boxes = torch.as_tensor(result["boxes"], dtype=torch.float32).reshape(-1, 4)
@@ -79,6 +81,7 @@ def to_pipeline(instances: Instances, categories: Categories) -> list[dict[str, 
         in the pipeline); with masks also ``mask``, a PIL image of mode "L", 255 on the object.
 
     Raises:
+        TypeError: for other categories than :class:`~pe_dense.structures.Categories`.
         ValueError: if classes or scores are not set, or the categories do not have a class.
     """
     classes, scores = _needed(instances)
@@ -105,6 +108,7 @@ def from_pipeline(
         image_size: (height, width); needed unless there are masks.
 
     Raises:
+        TypeError: for other categories than :class:`~pe_dense.structures.Categories`.
         ValueError: if the image's size is unknown, or a label is no category's name.
     """
     masks = None
@@ -141,6 +145,7 @@ def to_segmentation(
         categories, label2id: see :func:`to_huggingface`.
 
     Raises:
+        TypeError: for other categories than :class:`~pe_dense.structures.Categories`.
         ValueError: if classes, scores or masks are not set, or a class has no label.
     """
     classes, scores = _needed(instances)
@@ -173,6 +178,7 @@ def from_segmentation(
         categories, id2label: see :func:`from_huggingface`.
 
     Raises:
+        TypeError: for other categories than :class:`~pe_dense.structures.Categories`.
         ValueError: if the image's size is unknown, the parts do not fit together, or a label is none of the categories.
     """
     info, segmentation = result["segments_info"], result["segmentation"]

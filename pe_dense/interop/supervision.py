@@ -17,7 +17,7 @@ import torch
 from pycocotools import mask as coco_mask
 from torch import Tensor
 
-from pe_dense.interop.class_names import agreed_size, check_classes, classes_of, names_of
+from pe_dense.interop.class_names import agreed_size, check_categories, check_classes, classes_of, names_of
 from pe_dense.structures import Categories, Instances, RoiMasks, Tracks, encode_rle
 from pe_dense.structures.masks import segmentation_rle
 
@@ -47,6 +47,7 @@ def to_supervision(instances: Instances, categories: Categories | None = None) -
         categories: adds ``data["class_name"]``, which its annotators write.
 
     Raises:
+        TypeError: for other categories than :class:`~pe_dense.structures.Categories`.
         ValueError: for a class that the categories do not have.
     """
     masks = instances.masks.bitmasks() if isinstance(instances.masks, RoiMasks) else instances.masks
@@ -68,7 +69,7 @@ def to_supervision(instances: Instances, categories: Categories | None = None) -
 def from_supervision(
     detections: sv.Detections, image_size: tuple[int, int] | None = None, categories: Categories | None = None
 ) -> Instances:
-    """Objects of one image, of our kind, on the CPU.
+    """Objects of one image, of our kind, on the CPU. Their masks are an N x H x W bool tensor.
 
     Args:
         detections: data that pe_dense has no field for is left out.
@@ -77,6 +78,7 @@ def from_supervision(
             without categories, they are ``class_id`` as it is.
 
     Raises:
+        TypeError: for other categories than :class:`~pe_dense.structures.Categories`.
         ValueError: if the image's size is unknown, or a class is none of the categories.
     """
     mask, names = detections.mask, detections.data.get(CLASS_NAME)
@@ -108,14 +110,18 @@ def tracks_to_supervision(
         num_frames: of the video; ``None`` ends with the last object.
 
     Raises:
+        TypeError: for other categories than :class:`~pe_dense.structures.Categories`.
         ValueError: for a class that the categories do not have, or objects after the last frame.
     """
     count = tracks.num_frames if num_frames is None else num_frames
     if tracks.num_frames > count:
         raise ValueError(f"num_frames is {count}, but there are objects in frame {tracks.num_frames - 1}")
-    unknown = [] if categories is None else categories.unknown(np.unique(tracks.classes).tolist())
-    if unknown:
-        raise ValueError(f"classes {unknown} of the tracks are no category's id; give the categories of their data set")
+    if categories is not None:
+        check_categories(categories)
+        if unknown := categories.unknown(np.unique(tracks.classes).tolist()):
+            raise ValueError(
+                f"classes {unknown} of the tracks are no category's id; give the categories of their data set"
+            )
     return _frames(tracks.sorted(), categories, count)
 
 

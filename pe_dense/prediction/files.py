@@ -31,6 +31,7 @@ from pe_dense.prediction.progress import ProgressReport
 from pe_dense.prediction.report import PredictionReport
 from pe_dense.prediction.video_io import OnError, VideoReader, VideoWriter
 from pe_dense.structures import Categories, Instances
+from pe_dense.structures.wording import nothing_above
 from pe_dense.visualization import (
     ColorBy,
     Intrinsics,
@@ -131,10 +132,7 @@ def predict_files(
         report.json_files = [*objects, *maps.index_files]
         logger.info("%s", report)
     if report.rejected and not report.objects:
-        logger.warning(
-            "no object scored %g or more; the highest of %d was %.4g: lower the score threshold (--score-threshold)",
-            predictor.score_threshold, report.rejected, report.highest_score,
-        )  # fmt: skip
+        logger.warning(nothing_above(predictor.score_threshold, report.rejected, report.highest_score))
     return report
 
 

@@ -26,3 +26,11 @@ def few(names: Sequence[str], shown: int = 8) -> str:
     """``a, b, c and 5 more``: the first names of a list, and how many follow; empty for none."""
     more = len(names) - shown
     return ", ".join(names[:shown]) + (f" and {more} more" if more > 0 else "")
+
+
+def nothing_above(threshold: float, count: int, highest: float) -> str:
+    """What to tell when all objects, ``count`` with a best score of ``highest``, lie below the score threshold."""
+    return (
+        f"no object scored {threshold:g} or more; the highest of {count} was {highest:.4g}: lower the score threshold "
+        f"(--score-threshold)"
+    )

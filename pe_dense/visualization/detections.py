@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -14,12 +15,15 @@ from torch import Tensor
 
 from pe_dense.structures import Instances
 from pe_dense.structures.masks import segmentation_rle
+from pe_dense.structures.wording import nothing_above
 from pe_dense.visualization.canvas import DASHED, DOTTED, SOLID, draw_box, save_image
 from pe_dense.visualization.colors import Color, palette_color
 from pe_dense.visualization.instances import ColorBy, draw_instances
 from pe_dense.visualization.labels import load_font
 from pe_dense.visualization.matching import AnnotatedImages, Comparison, Status, compare, group_results
 from pe_dense.visualization.sheets import SHEET_SUFFIXES, contact_sheet, pair_size, side_by_side
+
+logger = logging.getLogger(__name__)
 
 Order = Literal["error", "score", "name"]
 
@@ -41,7 +45,7 @@ def visualize_detections(
     sheet: bool = False,
     color_by: ColorBy = "class",
 ) -> list[Path]:
-    """Draw ground truth and detections side by side.
+    """Draw ground truth and detections side by side. If all detections score too low, a warning says so.
 
     Args:
         dataset: ground truth and images.
@@ -62,19 +66,24 @@ def visualize_detections(
     if not len(dataset):
         raise ValueError("visualize_detections: the data set has no images")
     output = Path(output)
-    chosen = rank(compare_all(dataset, results, score_threshold), sort)
-    chosen = chosen[:num] if num > 0 else chosen
+    everything = compare_all(dataset, results, score_threshold)
+    if results and not any(len(comparison.detected) for comparison in everything):
+        highest = max(float(row["score"]) for row in results)
+        logger.warning(nothing_above(score_threshold, len(results), highest))
+    ranked = rank(everything, sort)
+    chosen = ranked[:num] if num > 0 else ranked
+    title = f"predictions, score >= {score_threshold:g}"
     written, pairs, titles = [], [], []
     single = output.suffix.lower() in SHEET_SUFFIXES
     for place, comparison in enumerate(chosen):
         image, names = dataset[comparison.index]["image"], dataset.categories.names
         if single or sheet:
-            pairs.append(draw_comparison(image, comparison, names, color_by, fit=pair_size(_PAIR_WIDTH)))
+            pairs.append(draw_comparison(image, comparison, names, color_by, title, fit=pair_size(_PAIR_WIDTH)))
             titles.append(summary(comparison))
         if not single:
             stem = "_".join(PurePosixPath(comparison.file_name).with_suffix("").parts)
             written.append(output / f"{place:04d}_{stem}.png")
-            save_image(written[-1], draw_comparison(image, comparison, names, color_by))
+            save_image(written[-1], draw_comparison(image, comparison, names, color_by, title))
     if pairs:
         written.append(output if single else output / "contact_sheet.png")
         picture = contact_sheet(pairs, titles, cell=_PAIR_WIDTH)
@@ -115,9 +124,10 @@ def draw_comparison(
     comparison: Comparison,
     names: Sequence[str],
     color_by: ColorBy = "class",
+    title: str = "predictions",
     fit: tuple[int, int] | None = None,
 ) -> np.ndarray:
-    """Ground truth left, detections right: H x W x 3 uint8; ``fit`` is the (width, height) of each of the two."""
+    """Ground truth left, detections right, below ``title``: H x W x 3 uint8; ``fit`` is (width, height) of each."""
     size = (image.shape[-2], image.shape[-1]) if isinstance(image, Tensor) else (image.shape[0], image.shape[1])
     truth, found = comparison.truth, comparison.detected
     rivals = {int(p): row for row, p in enumerate(comparison.partner) if p >= 0}
@@ -138,7 +148,7 @@ def draw_comparison(
     shades = (truth.classes, found.classes) if color_by == "class" else (range(len(truth.classes)), comparison.partner)
     left = _draw(image, size, truth, comparison.truth_status, truth_labels, None, shades[0], fit)
     right = _draw(image, size, found, comparison.detected_status, found_labels, found.scores, shades[1], fit)
-    return side_by_side(left, right, width=fit[0] if fit is not None else 0)
+    return side_by_side(left, right, ("ground truth", title), width=fit[0] if fit is not None else 0)
 
 
 def _draw(

@@ -129,6 +129,24 @@ def test_run_length_encodings():
     assert len(from_segmentation({"segmentation": None, "segments_info": []}, SIZE)) == 0
 
 
+def test_a_list_of_names_is_no_categories():
+    names, result, full = ["cat", "dog", "red bus"], to_huggingface(objects()), objects(masks=masks())
+    rows, segments = to_pipeline(objects(), CATEGORIES), to_segmentation(full)
+    calls = [
+        lambda: to_huggingface(objects(), names),
+        lambda: to_huggingface(objects(), names, LABEL2ID),
+        lambda: from_huggingface(result, SIZE, names),
+        lambda: from_huggingface(result, SIZE, names, ID2LABEL | {2: "cat"}),
+        lambda: to_pipeline(objects(), names),
+        lambda: from_pipeline(rows, names, SIZE),
+        lambda: to_segmentation(full, categories=names),
+        lambda: from_segmentation(segments, categories=names),
+    ]
+    for call in calls:
+        with pytest.raises(TypeError, match=r"categories must be Categories, e\.g\. predictor\.categories .*not list"):
+            call()
+
+
 def test_wrong_input():
     result = to_huggingface(objects())
     with pytest.raises(ValueError, match="pass target_sizes"):

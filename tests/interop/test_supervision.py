@@ -113,6 +113,19 @@ def test_class_names_of_another_model(sv, ours):
         ours.from_supervision(found, SIZE, CATEGORIES)
 
 
+def test_a_list_of_names_is_no_categories(ours):
+    found, names = ours.to_supervision(objects(), CATEGORIES), ["cat", "dog", "red bus"]
+    calls = [
+        lambda: ours.to_supervision(objects(), names),
+        lambda: ours.from_supervision(found, SIZE, names),
+        lambda: ours.from_supervision(ours.to_supervision(objects()), SIZE, names),
+        lambda: ours.tracks_to_supervision(video(), names),
+    ]
+    for call in calls:
+        with pytest.raises(TypeError, match=r"categories must be Categories, e\.g\. predictor\.categories .*not list"):
+            call()
+
+
 def test_wrong_sizes(ours):
     with pytest.raises(ValueError, match="image_size is needed"):
         ours.from_supervision(ours.to_supervision(objects()))

@@ -195,7 +195,12 @@ def test_visualize_data(
 
 
 def test_visualize_detections(
-    scenes: ScenePaths, results: Path, tmp_path: Path, run_tool: RunTool, capsys: pytest.CaptureFixture[str]
+    scenes: ScenePaths,
+    results: Path,
+    tmp_path: Path,
+    run_tool: RunTool,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     common = ["--json-file", scenes.val_json, "--image-root", scenes.val_images, "--results", results]
     assert run_tool("visualize_detections", *common, "--num", 2, "--output", tmp_path / "a.png") == 0
@@ -203,6 +208,10 @@ def test_visualize_detections(
     options = ["--contact-sheet", "--color-by", "instance"]
     assert run_tool("visualize_detections", *common, "--num", 1, "--output", tmp_path / "a", *options) == 0
     assert len(list((tmp_path / "a").iterdir())) == 2
+    assert "no object scored" not in caplog.text
+    assert run_tool("visualize_detections", *common, "--output", tmp_path / "c.png", "--score-threshold", 0.95) == 0
+    number = len(json.loads(results.read_text()))
+    assert f"no object scored 0.95 or more; the highest of {number} was 0.9: lower the score threshold" in caplog.text
     capsys.readouterr()
     (tmp_path / "predictions.json").write_text('{"images": [{"id": 10000001, "file_name": "photo.jpg"}]}')
     for tool in ("visualize_detections", "evaluate_results"):
