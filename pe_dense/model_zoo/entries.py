@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 
 from pe_dense.structures import Categories
+from pe_dense.structures.wording import nearest
 
 REPOSITORY = "facebook/PE-Detection"  # on the Hugging Face hub
 
@@ -95,6 +95,6 @@ def find_entry(name: str) -> Entry:
     names = [entry.name for entry in ENTRIES]
     if name in names:
         return ENTRIES[names.index(name)]
-    near = get_close_matches(name.lower(), names, n=3, cutoff=0.5)
+    near = nearest(name, names, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(names)}"
     raise ValueError(f"no model is called {name!r} in the model zoo; {hint}")

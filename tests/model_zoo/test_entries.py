@@ -57,5 +57,7 @@ def test_columns_of_deta_are_the_ids():
 def test_unknown_names():
     with pytest.raises(ValueError, match=r"'Mask_RCNN_PE_spatial_coco' .* did you mean mask_rcnn_pe_spatial_g"):
         find_entry("Mask_RCNN_PE_spatial_coco")
+    with pytest.raises(ValueError, match=r"did you mean mask_rcnn_pe_spatial_g_\w+ or mask_rcnn_pe_spatial_g_\w+\?$"):
+        find_entry("mask_rcnn_pe_spatial_g")
     with pytest.raises(ValueError, match=r"'yolo' in the model zoo; there are mask_rcnn_pe_core_g_coco, "):
         find_entry("yolo")

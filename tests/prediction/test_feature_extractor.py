@@ -293,6 +293,8 @@ def test_wrong_images(image, error, message):
 def test_unknown_names_show_the_nearest():
     with pytest.raises(ValueError, match=r"encoder PE-Spacial-L14 is unknown: did you mean PE-Spatial-L14-448"):
         pe_dense.features("PE-Spacial-L14")
+    with pytest.raises(ValueError, match=r"PE-Spatial-B16-448 is unknown: did you mean PE-Spatial-B16-512 or "):
+        pe_dense.features("PE-Spatial-B16-448")
     with pytest.raises(ValueError, match=r"encoder dinov3 is unknown: choose one of PE-Core-T16-384, "):
         pe_dense.features("dinov3")
 

@@ -6,11 +6,11 @@ import functools
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from typing import Concatenate, ParamSpec
 
 from pe_dense.modeling.backbone.vit import AbsPos, PerceptionEncoder, RopePositions
 from pe_dense.modeling.backbone.weights import PatchResize, load_encoder_weights
+from pe_dense.structures.wording import nearest
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def find_size(name: str) -> TowerSize:
     names = {size.name.lower(): size for size in SIZES}
     if name.lower() in names:
         return names[name.lower()]
-    near = [names[close].name for close in get_close_matches(name.lower(), names, n=3, cutoff=0.7)]
+    near = nearest(name, [size.name for size in SIZES], cutoff=0.7)
     hint = f"did you mean {' or '.join(near)}?" if near else f"choose one of {', '.join(s.name for s in SIZES)}"
     raise ValueError(f"encoder {name} is unknown: {hint}")
 
