@@ -158,8 +158,8 @@ def _warn_if_frozen_at_random(cfg: DictConfig, model: nn.Module) -> None:
     trains = any(p.requires_grad for unit in shard_units(model) for p in unit.parameters())
     if has_random_encoder(cfg, model) and not trains and dist.is_main():
         logger.warning(
-            "the encoder is frozen and its weights are random, its features will stay noise: set the encoder's "
-            "weights, or train.init_from, or let it train (trainable_blocks)"
+            "the encoder is frozen and its weights are random, its features show colours and edges, no meaning: set "
+            "the encoder's weights, or train.init_from, or let it train (trainable_blocks)"
         )
 
 

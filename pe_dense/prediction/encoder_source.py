@@ -39,7 +39,7 @@ def official_encoder(
     if weights is not None:
         with torch.device("meta"):  # random numbers for 2 billion parameters take minutes
             return build_tower(size, weights=os.fspath(weights), pool=pool, ln_post=ln_post)
-    logger.warning("the weights of %s are random: its features are mostly the position of the patches", size.name)
+    logger.warning("the weights of %s are random: its features show colours and edges, no meaning", size.name)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return build_tower(size, pool=pool, ln_post=ln_post)

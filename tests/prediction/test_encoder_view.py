@@ -42,7 +42,9 @@ def test_pictures_are_whole_patches_and_features_those_of_the_encoder():
 def test_random_towers_say_so_and_are_always_the_same(caplog):
     with caplog.at_level(logging.WARNING):
         first = EncoderView.from_tower("pe-spatial-t16-512", random=True, device="cpu", short_side=32)
-    assert "the weights of PE-Spatial-T16-512 are random" in caplog.text
+    assert (
+        "the weights of PE-Spatial-T16-512 are random: its features show colours and edges, no meaning" in caplog.text
+    )
     second = EncoderView.from_tower("PE-Spatial-T16-512", random=True, device="cpu", short_side=32)
     picture = first.shown(photo(60, 80))
     assert picture.shape == (32, 48, 3)
