@@ -280,7 +280,7 @@ def test_wrong_settings(options, message):
         (torch.full((3, 4, 4), torch.nan), ValueError, "between nan and nan"),
         (torch.zeros(3, 0, 4), ValueError, "3 x 0 x 4 has no pixels"),
         (torch.zeros(0, 3, 4, 4), ValueError, "no pixels"),
-        ("nowhere.jpg", FileNotFoundError, "nowhere.jpg does not exist"),
+        ("nowhere.jpg", FileNotFoundError, "nowhere.jpg does not exist; check the path$"),
         (Image.new("F", (4, 4)), TypeError, 'mode "F"'),
         ([torch.zeros(2, 3, 4, 4)], ValueError, "image 0 of the list is a batch of 2"),
     ],
