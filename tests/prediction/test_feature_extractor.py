@@ -245,7 +245,12 @@ def test_weights_of_a_file(tmp_path):
     save_checkpoint(Checkpoint(run, model.state_dict(), 0, "", None, {}))
     assert torch.equal(pe_dense.features("PE-Spatial-T16-512", weights=run, device="cpu")(array)[-1], expected)
     with pytest.raises(WeightsError, match="may be of another model or size"):
-        pe_dense.features("PE-Spatial-S16-512", weights=run)
+        pe_dense.features("PE-Spatial-S16-512", weights=tmp_path / "T.pt")
+    save_checkpoint(Checkpoint(tmp_path / "checkpoints" / "best.safetensors", model.state_dict(), 0, "", None, {}))
+    for weights in (run, tmp_path):
+        with pytest.raises(WeightsError, match=r"^.* is a run with .*EncoderView\.from_checkpoint\('.*'\)") as caught:
+            pe_dense.features("PE-Spatial-S16-512", weights=weights)
+        assert "missing" not in str(caught.value)
     with pytest.raises(FileNotFoundError, match=r"none\.pt does not exist"):
         pe_dense.features("PE-Spatial-S16-512", weights="none.pt")
 
