@@ -124,7 +124,7 @@ class CocoDataset:
         if not -len(self) <= index < len(self):
             raise IndexError(f"item {index} of a data set of {counted(len(self), 'image')}")
         path = self.image_root / self.file_name(index)
-        image = decode_image(path)
+        image = decode_image(path, if_missing="check the image folder and file_name of the data set")
         height, width = image.shape[:2]
         expected = self.table.image_size(int(self._images[index]))
         if expected is not None and expected != (height, width):

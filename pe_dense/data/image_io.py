@@ -13,11 +13,15 @@ from torch import Tensor
 from pe_dense.data.errors import DataError
 
 
-def decode_image(path: str | os.PathLike[str]) -> np.ndarray:
+def decode_image(path: str | os.PathLike[str], if_missing: str = "check the path") -> np.ndarray:
     """Read an image file as H x W x 3 uint8 RGB.
 
     The EXIF orientation is applied; greyscale and palette images become RGB; alpha is dropped (not composited: what
     lies under transparent pixels is kept); 16-bit samples are divided by 256; of an animation, the first frame is read.
+
+    Args:
+        path: of the file.
+        if_missing: what the message of a missing file advises.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -25,7 +29,7 @@ def decode_image(path: str | os.PathLike[str]) -> np.ndarray:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"image {path} does not exist; check the image folder and file_name of the data set")
+        raise FileNotFoundError(f"image {path} does not exist; {if_missing}")
     image: np.ndarray | None = None
     content = np.fromfile(path, dtype=np.uint8)
     if content.size:
@@ -36,7 +40,7 @@ def decode_image(path: str | os.PathLike[str]) -> np.ndarray:
     if image is None:
         raise DataError(
             f"image {path} cannot be decoded ({content.size:,} bytes: truncated, damaged or not an image); "
-            "copy it again, convert it to JPEG or PNG, or remove it from the data set"
+            "copy it again, convert it to JPEG or PNG, or leave it out"
         )
     return image
 

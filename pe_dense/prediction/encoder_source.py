@@ -12,9 +12,9 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from pe_dense.engine.build import without_pretrained
-from pe_dense.engine.checkpoint import Checkpoint, load_checkpoint
+from pe_dense.engine.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from pe_dense.engine.run import config_of_checkpoint
-from pe_dense.modeling.backbone import PerceptionEncoder
+from pe_dense.modeling.backbone import PerceptionEncoder, WeightsError
 from pe_dense.modeling.backbone.builders import TowerSize, build_tower
 
 logger = logging.getLogger(__name__)
@@ -34,15 +34,32 @@ def official_encoder(
         pool, ln_post: see :func:`~pe_dense.modeling.backbone.builders.build_tower`.
 
     Raises:
-        FileNotFoundError, WeightsError: if there are no weights, or they do not fit.
+        FileNotFoundError, WeightsError: if there are no weights, or they do not fit; of a run with another encoder
+            the message has what takes that.
     """
     if weights is not None:
-        with torch.device("meta"):  # random numbers for 2 billion parameters take minutes
-            return build_tower(size, weights=os.fspath(weights), pool=pool, ln_post=ln_post)
+        try:
+            with torch.device("meta"):  # random numbers for 2 billion parameters take minutes
+                return build_tower(size, weights=os.fspath(weights), pool=pool, ln_post=ln_post)
+        except (FileNotFoundError, WeightsError) as error:
+            if not _is_run(weights):
+                raise
+            raise WeightsError(
+                f"{weights} is a run with an encoder of its own, not weights of {size.name}; take that encoder with "
+                f"EncoderView.from_checkpoint({os.fspath(weights)!r}), see docs/features.md, in tools with --checkpoint"
+            ) from error
     logger.warning("the weights of %s are random: its features show colours and edges, no meaning", size.name)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return build_tower(size, pool=pool, ln_post=ln_post)
+
+
+def _is_run(path: str | os.PathLike[str]) -> bool:
+    try:
+        load_checkpoint(Path(path))
+    except (OSError, CheckpointError):
+        return False
+    return True
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ def features(
     Args:
         name: official name, such as ``PE-Core-L14-336``, ``PE-Lang-G14-448`` or ``PE-Spatial-S16-512``.
         weights: ``"official"`` takes the encoder's own from the Hugging Face hub; a path those in the file (official,
-            timm's, or a checkpoint of this project's); ``None`` random ones, with a warning.
+            timm's, or the checkpoint of a run with an encoder of that size); ``None`` random ones, with a warning.
         layers, norm, class_token, resize, window, window_stride, batch_size, device, dtype: see
             :class:`FeatureExtractor`.
 

@@ -117,7 +117,7 @@ def test_unreadable_image_is_named(content, write, tmp_path, workers):
     with pytest.raises(DataError, match=r"^image .*b\.png cannot be decoded"):
         list(loader)
     (tmp_path / "b.png").unlink()
-    with pytest.raises(FileNotFoundError, match=r"^image .*b\.png does not exist"):
+    with pytest.raises(FileNotFoundError, match=r"^image .*b\.png does not exist; check the image folder"):
         list(loader)
 
 

@@ -245,7 +245,12 @@ def test_weights_of_a_file(tmp_path):
     save_checkpoint(Checkpoint(run, model.state_dict(), 0, "", None, {}))
     assert torch.equal(pe_dense.features("PE-Spatial-T16-512", weights=run, device="cpu")(array)[-1], expected)
     with pytest.raises(WeightsError, match="may be of another model or size"):
-        pe_dense.features("PE-Spatial-S16-512", weights=run)
+        pe_dense.features("PE-Spatial-S16-512", weights=tmp_path / "T.pt")
+    save_checkpoint(Checkpoint(tmp_path / "checkpoints" / "best.safetensors", model.state_dict(), 0, "", None, {}))
+    for weights in (run, tmp_path):
+        with pytest.raises(WeightsError, match=r"^.* is a run with .*EncoderView\.from_checkpoint\('.*'\)") as caught:
+            pe_dense.features("PE-Spatial-S16-512", weights=weights)
+        assert "missing" not in str(caught.value)
     with pytest.raises(FileNotFoundError, match=r"none\.pt does not exist"):
         pe_dense.features("PE-Spatial-S16-512", weights="none.pt")
 
@@ -280,7 +285,7 @@ def test_wrong_settings(options, message):
         (torch.full((3, 4, 4), torch.nan), ValueError, "between nan and nan"),
         (torch.zeros(3, 0, 4), ValueError, "3 x 0 x 4 has no pixels"),
         (torch.zeros(0, 3, 4, 4), ValueError, "no pixels"),
-        ("nowhere.jpg", FileNotFoundError, "nowhere.jpg does not exist"),
+        ("nowhere.jpg", FileNotFoundError, "nowhere.jpg does not exist; check the path$"),
         (Image.new("F", (4, 4)), TypeError, 'mode "F"'),
         ([torch.zeros(2, 3, 4, 4)], ValueError, "image 0 of the list is a batch of 2"),
     ],
