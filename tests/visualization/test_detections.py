@@ -93,6 +93,20 @@ def test_pictures_in_a_folder_and_on_one_sheet(balloon, tmp_path):
     assert cv2.imread(str(tmp_path / "one.jpg")).shape[1] > 900
 
 
+@pytest.mark.parametrize("output", ["many", "one.png"])
+def test_the_score_threshold_is_told(balloon, tmp_path, monkeypatch, output):
+    titles = []
+
+    def pair(left, right, both, width):
+        titles.append(both)
+        return left
+
+    monkeypatch.setattr(detections, "side_by_side", pair)
+    dataset, rows, _ = balloon
+    visualize_detections(dataset, rows, tmp_path / output, num=1, score_threshold=0.25)
+    assert titles == [("ground truth", "predictions, score >= 0.25")]
+
+
 def test_an_object_and_its_detection_share_a_colour_of_their_own(monkeypatch):
     sides = []
 
