@@ -14,12 +14,12 @@ from pe_dense.interop.huggingface import (
     to_pipeline,
     to_segmentation,
 )
-from pe_dense.structures import Categories, Instances, RoiMasks
+from pe_dense.structures import Instances, RoiMasks
 
-CATEGORIES = Categories((3, 7, 9), ("cat", "dog", "red bus"))
+from .cases import CATEGORIES, SIZE, same
+
 ID2LABEL = {0: "N/A", 17: "cat", 18: "dog", 6: "red bus"}
 LABEL2ID = {name: i for i, name in ID2LABEL.items()}
-SIZE = (20, 30)
 
 
 @pytest.fixture
@@ -38,14 +38,6 @@ def objects(**fields):
     boxes = torch.tensor([[0.0, 0, 7, 9], [8, 2, 15, 11], [16, 4, 23, 13]])
     given = {"classes": torch.tensor([2, 0, 2]), "scores": torch.tensor([0.9, 0.5, 0.25])}
     return Instances(SIZE, boxes, **{**given, **fields})
-
-
-def same(a, b):
-    assert a.image_size == b.image_size
-    assert a._rows().keys() == b._rows().keys()
-    for name, value in a._rows().items():
-        assert torch.equal(value, getattr(b, name)), name
-        assert value.dtype == getattr(b, name).dtype, name
 
 
 def test_object_detection():

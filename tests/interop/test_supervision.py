@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from pe_dense.structures import Categories, Instances, RoiMasks, Tracks, encode_rle
+from pe_dense.structures import Instances, RoiMasks, Tracks, encode_rle
 
-CATEGORIES = Categories((3, 7, 9), ("cat", "dog", "red bus"))
-SIZE = (20, 30)
+from .cases import CATEGORIES, SIZE, same
+
 MODULE = "pe_dense.interop.supervision"
 
 
@@ -35,14 +35,6 @@ def objects(**fields):
     boxes = torch.tensor([[0.25, 0, 7, 9], [3, 2, 10, 11.5], [6, 4, 13, 13]])
     given = {"classes": torch.tensor([2, 0, 2]), "scores": torch.tensor([0.9, 0.5, 0.1])}
     return Instances(SIZE, boxes, **{**given, **fields})
-
-
-def same(a, b):
-    assert a.image_size == b.image_size
-    assert a._rows().keys() == b._rows().keys()
-    for name, value in a._rows().items():
-        assert torch.equal(value, getattr(b, name)), name
-        assert value.dtype == getattr(b, name).dtype, name
 
 
 def test_without_supervision_one_clear_error(monkeypatch):

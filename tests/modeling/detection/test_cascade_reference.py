@@ -29,6 +29,12 @@ def reference():
         return {key: torch.from_numpy(np.asarray(file[key])) for key in file.files}
 
 
+def load(heads, reference):
+    """Give region heads detectron2's weights."""
+    state = {k.removeprefix("weights."): v.float() / 512 for k, v in reference.items() if k.startswith("weights.")}
+    heads.load_state_dict({k.removeprefix("roi_heads."): v for k, v in from_detectron2(state).items()})
+
+
 @pytest.fixture
 def heads(reference):
     heads = CascadeROIHeads(
@@ -37,8 +43,7 @@ def heads(reference):
         [Matcher([iou], [0, 1]) for iou in (0.5, 0.6, 0.7)], ROIPooler(14), MaskHead(6, 4, [6] * 4),
         batch_size_per_image=1_000_000, test_score_thresh=0.02, test_topk_per_image=30,
     )  # fmt: skip
-    state = {k.removeprefix("weights."): v.float() / 512 for k, v in reference.items() if k.startswith("weights.")}
-    heads.load_state_dict({k.removeprefix("roi_heads."): v for k, v in from_detectron2(state).items()})
+    load(heads, reference)
     return heads
 
 

@@ -19,11 +19,12 @@ from pe_dense.modeling.detection import (
     ROIHeads,
     ROIPooler,
 )
-from pe_dense.modeling.detection.regions import Proposals, Targets
-from pe_dense.modeling.detection.released import from_detectron2
+from pe_dense.modeling.detection.regions import Targets
 from pe_dense.structures import Instances
 
-from .test_cascade_reference import DATA, LEVELS, SIZES, ellipses
+from .test_cascade_reference import DATA, SIZES, ellipses, load, proposals, pyramid
+
+__all__ = ["proposals", "pyramid"]  # fixtures of both
 
 CLOSE = {"atol": 1e-4, "rtol": 0}
 
@@ -45,20 +46,8 @@ def heads(reference):
         Matcher([0.5], [0, 1]), ROIPooler(14), MaskHead(6, 9, [6] * 4), batch_size_per_image=1_000_000,
         test_score_thresh=0.02, test_topk_per_image=60,
     )  # fmt: skip
-    state = {k.removeprefix("weights."): v.float() / 512 for k, v in reference.items() if k.startswith("weights.")}
-    heads.load_state_dict({k.removeprefix("roi_heads."): v for k, v in from_detectron2(state).items()})
+    load(heads, reference)
     return heads
-
-
-@pytest.fixture
-def pyramid(reference):
-    return {name: (reference[f"features.{name}"].float() / 16).requires_grad_() for name in LEVELS}
-
-
-@pytest.fixture
-def proposals(reference):
-    boxes = reference["proposals"]
-    return Proposals(boxes, torch.zeros(boxes.shape[:2]), torch.ones(boxes.shape[:2], dtype=torch.bool))
 
 
 def test_losses_and_their_gradient(heads, pyramid, proposals, reference):
