@@ -11,7 +11,8 @@ from PIL import Image
 from torch import Tensor
 
 from pe_dense.interop.class_names import agreed_size, check_classes, classes_of, names_of
-from pe_dense.structures import Categories, Instances, RoiMasks
+from pe_dense.structures import Categories, Instances
+from pe_dense.structures.masks import bitmasks_of
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _RELATIVE = 1.5  # boxes relative to the image may reach a little beyond it
@@ -237,7 +238,7 @@ def _needed(instances: Instances) -> tuple[Tensor, Tensor]:
 
 
 def _bitmasks(instances: Instances) -> Tensor | None:
-    return instances.masks.bitmasks() if isinstance(instances.masks, RoiMasks) else instances.masks
+    return None if instances.masks is None else bitmasks_of(instances.masks)
 
 
 def _labels(classes: Tensor, categories: Categories | None, label2id: Mapping[str, int] | None) -> Tensor:

@@ -18,8 +18,8 @@ from pycocotools import mask as coco_mask
 from torch import Tensor
 
 from pe_dense.interop.class_names import agreed_size, check_categories, check_classes, classes_of, names_of
-from pe_dense.structures import Categories, Instances, RoiMasks, Tracks, encode_rle
-from pe_dense.structures.masks import segmentation_rle
+from pe_dense.structures import Categories, Instances, Tracks, encode_rle
+from pe_dense.structures.masks import bitmasks_of, segmentation_rle
 
 try:
     import supervision as sv
@@ -50,7 +50,7 @@ def to_supervision(instances: Instances, categories: Categories | None = None) -
         TypeError: for other categories than :class:`~pe_dense.structures.Categories`.
         ValueError: for a class that the categories do not have.
     """
-    masks = instances.masks.bitmasks() if isinstance(instances.masks, RoiMasks) else instances.masks
+    masks = None if instances.masks is None else bitmasks_of(instances.masks)
     data: dict[str, Any] = {}
     if categories is not None and instances.classes is not None:
         data[CLASS_NAME] = np.array(names_of(instances.classes, categories), dtype=str)

@@ -119,6 +119,11 @@ def encode_masks(masks: Tensor | RoiMasks) -> list[dict[str, Any]]:
     return masks.rle() if isinstance(masks, RoiMasks) else [encode_rle(mask.cpu().numpy()) for mask in masks]
 
 
+def bitmasks_of(masks: Tensor | RoiMasks) -> Tensor:
+    """N x H x W bool, of the masks of :class:`Instances`."""
+    return masks.bitmasks() if isinstance(masks, RoiMasks) else masks
+
+
 def segmentation_rle(segmentation: Any, size: tuple[int, int]) -> dict[str, Any]:
     """A sound segmentation of a COCO json as compressed RLE.
 

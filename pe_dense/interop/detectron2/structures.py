@@ -12,6 +12,7 @@ from pycocotools import mask as coco_mask
 from torch import Tensor
 
 from pe_dense.structures import Instances, RoiMasks
+from pe_dense.structures.masks import bitmasks_of
 
 _PREDICTED = {"boxes": "pred_boxes", "classes": "pred_classes", "masks": "pred_masks", "scores": "scores"}
 _TRUE = {"boxes": "gt_boxes", "classes": "gt_classes", "masks": "gt_masks"}
@@ -35,7 +36,7 @@ def to_detectron2(instances: Instances, targets: bool = False) -> TheirInstances
         value = getattr(instances, ours)
         if value is not None and ours in names:
             found.set(names[ours], value)
-    masks = instances.masks.bitmasks() if isinstance(instances.masks, RoiMasks) else instances.masks
+    masks = None if instances.masks is None else bitmasks_of(instances.masks)
     if masks is not None:
         found.set(names["masks"], BitMasks(masks) if targets else masks)
     if instances.track_ids is not None:
