@@ -52,11 +52,11 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def parse() -> argparse.Namespace:
-    """The command line, config values last or first: the options that take a list would take them too."""
-    arguments = sys.argv[1:]
-    settings = [a for a in arguments if "=" in a and not a.startswith("-")]
+    """The command line, config values anywhere in it."""
+    from pe_dense.config import settings_first
+
     parser = make_parser()
-    args = parser.parse_intermixed_args([*settings, *(a for a in arguments if a not in settings)])
+    args = parser.parse_intermixed_args(settings_first(sys.argv[1:], ("--output", "--layers")))
     sources = [args.encoder, args.zoo, args.checkpoint or args.config_file]
     if sum(source is not None for source in sources) != 1:
         parser.error("give one of --encoder, --zoo, and --checkpoint and/or --config-file")

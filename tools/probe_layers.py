@@ -45,14 +45,6 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def settings_first(arguments: list[str]) -> list[str]:
-    """Config values before the options that take a list, which would take those behind them, too."""
-    lists = ("--layers", "--only", "--metric")
-    start = next((i for i, argument in enumerate(arguments) if argument in lists), len(arguments))
-    settings = [argument for argument in arguments[start:] if "=" in argument and not argument.startswith("--")]
-    return arguments[:start] + settings + [argument for argument in arguments[start:] if argument not in settings]
-
-
 def probe(args: argparse.Namespace) -> int:
     """Train or track, write and print."""
     from pe_dense.config import load_config
@@ -74,7 +66,10 @@ def probe(args: argparse.Namespace) -> int:
 
 def main() -> int:
     """Exit status: 0, 2 after an error of the user's, 130 after Ctrl-C."""
-    args = make_parser().parse_intermixed_args(settings_first(sys.argv[1:]))
+    from pe_dense.config import settings_first
+
+    lists = ("--layers", "--only", "--metric")
+    args = make_parser().parse_intermixed_args(settings_first(sys.argv[1:], lists))
     from pe_dense.launch.tool import run_tool
 
     return run_tool(lambda: probe(args))

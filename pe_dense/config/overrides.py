@@ -171,3 +171,15 @@ def _type_errors(cfg: DictConfig, path: str) -> list[str]:
         return argument_errors(node, _existing(node, part))
     except ConfigError:
         return []  # deleted or replaced by a later override
+
+
+def settings_first(arguments: Sequence[str], lists: Sequence[str]) -> list[str]:
+    """A command line with config values before the options that take a list, which would take those behind them too.
+
+    Args:
+        arguments: of the command line, without the program.
+        lists: those options.
+    """
+    start = next((i for i, argument in enumerate(arguments) if argument in lists), len(arguments))
+    settings = [argument for argument in arguments[start:] if "=" in argument and not argument.startswith("--")]
+    return [*arguments[:start], *settings, *(argument for argument in arguments[start:] if argument not in settings)]

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from pe_dense.interop.class_names import agreed_size, check_classes, classes_of, names_of
+from pe_dense.interop.agreement import agreed_size, check_classes, classes_of, names_of
 from pe_dense.structures import Categories, Instances
 from pe_dense.structures.masks import bitmasks_of
 

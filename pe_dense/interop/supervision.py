@@ -17,7 +17,7 @@ import torch
 from pycocotools import mask as coco_mask
 from torch import Tensor
 
-from pe_dense.interop.class_names import agreed_size, check_categories, check_classes, classes_of, names_of
+from pe_dense.interop.agreement import agreed_size, check_categories, check_classes, classes_of, names_of
 from pe_dense.structures import Categories, Instances, Tracks, encode_rle
 from pe_dense.structures.masks import bitmasks_of, segmentation_rle
 

@@ -3,7 +3,7 @@
 import pytest
 from torch import nn
 
-from pe_dense.config import ConfigError, apply_overrides, instantiate, validate
+from pe_dense.config import ConfigError, apply_overrides, instantiate, settings_first, validate
 from pe_dense.config import LazyCall as L
 from pe_dense.config.lazy import make_node
 
@@ -158,3 +158,9 @@ def test_override_that_cannot_be_read(cfg, override):
     text = failure(cfg, override)
     assert f"override '{override}'" in text
     assert "expected key=value" in text or "not a dotted key" in text or "is not YAML" in text
+
+
+def test_settings_before_options_that_take_a_list() -> None:
+    given = ["--run", "a=b", "--layers", "1", "2", "x.y=3", "--only", "c", "--size=4", "z=5"]
+    wanted = ["--run", "a=b", "x.y=3", "z=5", "--layers", "1", "2", "--only", "c", "--size=4"]
+    assert settings_first(given, ("--layers", "--only")) == wanted

@@ -1,4 +1,4 @@
-"""Classes of pe_dense and of another library, matched by their names."""
+"""Where pe_dense and another library must agree: classes, by their names, and the sizes of images."""
 
 from __future__ import annotations
 
