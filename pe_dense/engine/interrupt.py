@@ -35,6 +35,7 @@ class StopSignal:
 
     def __init__(self) -> None:
         self.received = 0
+        self._interrupts = 0
         self._owner = os.getpid()
         self._previous: dict[int, object] = {}
 
@@ -57,7 +58,8 @@ class StopSignal:
                 signal.signal(number, signal.SIG_DFL)
                 os.kill(os.getpid(), number)
             return
-        if self.received and number == signal.SIGINT:
+        self._interrupts += number == signal.SIGINT
+        if self._interrupts > 1:
             raise KeyboardInterrupt
         if not self.received:
             self.received = number

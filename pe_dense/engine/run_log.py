@@ -16,7 +16,6 @@ from typing import Any
 import torch
 from rich.console import Console
 from rich.logging import RichHandler
-from torch.utils.tensorboard import SummaryWriter
 
 _ROOT = "pe_dense"
 _MARK = "_pe_dense_run"
@@ -91,6 +90,8 @@ class RunWriter:
     """
 
     def __init__(self, output_dir: str | Path, resume_step: int | None = None) -> None:
+        from torch.utils.tensorboard import SummaryWriter  # a second of imports for the one process that writes
+
         self.path = Path(output_dir) / "metrics.jsonl"
         purge = None if resume_step is None else resume_step + 1
         self._tensorboard = SummaryWriter(str(Path(output_dir) / "tensorboard"), purge_step=purge)

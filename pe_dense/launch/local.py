@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import pickle
@@ -116,15 +117,18 @@ def _spawn(fn: Callable[..., Any], num_processes: int, args: Sequence[Any], back
                 process.start()
             while any(p.is_alive() for p in processes) and not (any(p.exitcode for p in processes) or notes()):
                 time.sleep(0.05)
+                forwarding.repeat_interrupt()
             died = _finish(processes, notes())
-        if died is not None and forwarding.received:
-            raise SystemExit(128 + forwarding.received)  # before they were ready to leave by themselves
+        codes = [p.exitcode or 0 for p in processes]
+        # before they were ready to leave by themselves, in order, or not even waiting for that
+        if forwarding.received and (died is not None or (any(codes) and not notes()) or forwarding.interrupts > 1):
+            raise SystemExit(128 + forwarding.received)
         if died is not None:
             rank, reason = died
             oom = ": the machine may have run out of memory, use fewer processes or data workers, or a smaller batch"
             remedy = oom if reason == signal.SIGKILL else ""
             raise ProcessEndedError(f"process {rank} of {num_processes} was ended by {reason.name}{remedy}")
-        _raise_first(Path(folder), [p.exitcode or 0 for p in processes])
+        _raise_first(Path(folder), codes)
 
 
 def _worker(
@@ -143,6 +147,8 @@ def _worker(
     except Exception as error:
         _leave_note(Path(folder), rank, error)
         sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
 
 
 def _leave_with_parent() -> None:
@@ -216,28 +222,47 @@ def _raise_first(folder: Path, codes: Sequence[int]) -> None:
 class _Forwarding:
     """While active, SIGINT, SIGTERM and SIGUSR2 are passed on to the processes instead of ending this one.
 
+    SIGINT is not passed on at once: a terminal's Ctrl-C goes to the processes as well, in any order, and must not look
+    like two signals. What :meth:`repeat_interrupt` sends a second later, as SIGTERM, is news only for processes that
+    had no Ctrl-C.
+
     Attributes:
         received: number of the first one, 0 as long as there was none.
+        interrupts: how many of them were SIGINT.
     """
 
     def __init__(self, processes: Sequence[BaseProcess]) -> None:
         self._processes = processes
         self._previous: dict[int, Any] = {}
+        self._repeat_at = math.inf
         self.received = 0
+        self.interrupts = 0
 
     def __enter__(self) -> _Forwarding:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2):
-                self._previous[number] = signal.signal(number, self._pass_on)
+                self._previous[number] = signal.signal(number, self._handle)
         return self
 
     def __exit__(self, *error: object) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 
-    def _pass_on(self, number: int, frame: object) -> None:
+    def repeat_interrupt(self) -> None:
+        """A second after a SIGINT, pass it on; to be called again and again."""
+        if time.monotonic() > self._repeat_at:
+            self._repeat_at = math.inf
+            self._send(signal.SIGTERM)
+
+    def _handle(self, number: int, frame: object) -> None:
         self.received = self.received or number
+        if number == signal.SIGINT:
+            self.interrupts += 1
+            self._repeat_at = time.monotonic() + 1.0
+        else:
+            self._send(number)
+
+    def _send(self, number: int) -> None:
         for process in self._processes:
-            # a terminal's Ctrl-C has reached them already; as SIGTERM it only repeats "please stop"
             if process.is_alive() and process.pid is not None:
-                os.kill(process.pid, signal.SIGTERM if number == signal.SIGINT else number)
+                os.kill(process.pid, number)

@@ -1,12 +1,14 @@
 """Functions that the launch tests start in other processes."""
 
 import os
+import signal
 import sys
 import threading
 import time
 from pathlib import Path
 
 from pe_dense.engine import distributed as dist
+from pe_dense.engine.interrupt import StopSignal
 from pe_dense.launch import launch
 
 
@@ -23,6 +25,19 @@ def write_rank(folder: Path, exit_code: int = 0) -> None:
 def wait_for_ever(folder: Path) -> None:
     (folder / f"{os.getpid()}.pid").touch()
     time.sleep(600)
+
+
+def fail_at_second_interrupt(folder: Path) -> None:
+    """Ctrl-C twice; rank 1 notices only that rank 0 has gone."""
+    with StopSignal():
+        signal.signal(signal.SIGTERM, lambda number, frame: (folder / f"{dist.rank()}.passed_on").touch())
+        (folder / f"{os.getpid()}.pid").touch()
+        try:
+            time.sleep(600)
+        except KeyboardInterrupt:
+            if dist.rank() == 0:
+                raise
+            raise RuntimeError("connection closed by peer") from None
 
 
 def fail_in_one(folder: Path, kind: str) -> None:

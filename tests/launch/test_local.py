@@ -1,6 +1,7 @@
 """Process groups on this machine."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -79,16 +80,44 @@ def test_exit_code_without_an_error(tmp_path: Path, codes: list[int], code: int 
 
 @pytest.mark.slow
 def test_nobody_left_when_the_launcher_is_killed(tmp_path: Path) -> None:
-    here = Path(__file__).parent
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(here.parents[1]), str(here)])}
-    launcher = subprocess.Popen(
-        [sys.executable, here / "launch_targets.py", "wait_for_ever", tmp_path], env=environment
-    )
-    wait_until(lambda: len(list(tmp_path.glob("*.pid"))) == 2)
+    launcher = start_waiting(tmp_path)
     launcher.kill()
     launcher.wait()
     started = [int(path.stem) for path in tmp_path.glob("*.pid")]
     wait_until(lambda: not any(is_running(pid) for pid in started))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("terminal", [True, False])
+def test_interrupted_before_training(tmp_path: Path, terminal: bool) -> None:
+    """Ctrl-C, as a terminal sends it to all of them, or SIGINT to the launcher alone."""
+    launcher = start_waiting(tmp_path)
+    (os.killpg if terminal else os.kill)(launcher.pid, signal.SIGINT)
+    output = launcher.communicate(timeout=60)[0]
+    assert launcher.returncode == 130, output
+    assert "Traceback" not in output
+    assert not any(is_running(int(path.stem)) for path in tmp_path.glob("*.pid"))
+
+
+@pytest.mark.slow
+def test_interrupted_twice(tmp_path: Path) -> None:
+    launcher = start_waiting(tmp_path, "fail_at_second_interrupt")
+    os.killpg(launcher.pid, signal.SIGINT)
+    wait_until(lambda: len(list(tmp_path.glob("*.passed_on"))) == 2)  # the first one was heard by all
+    os.killpg(launcher.pid, signal.SIGINT)
+    output = launcher.communicate(timeout=60)[0]
+    assert launcher.returncode == 130, output
+    assert "Traceback" not in output
+
+
+def start_waiting(folder: Path, target: str = "wait_for_ever") -> subprocess.Popen[str]:
+    """A launcher, in a process group of its own, whose two processes have begun and wait."""
+    launcher = subprocess.Popen(
+        [sys.executable, TARGETS, target, folder], env=environment(), text=True, start_new_session=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    wait_until(lambda: len(list(folder.glob("*.pid"))) == 2)
+    return launcher
 
 
 def is_running(pid: int) -> bool:
