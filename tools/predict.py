@@ -128,9 +128,11 @@ def predict(args: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C, with everything written
     from pe_dense.engine import setup_logging
     from pe_dense.prediction import load_predictor, predict_files
+    from pe_dense.prediction.inputs import find_inputs
     from pe_dense.visualization import Intrinsics
 
     setup_logging()
+    find_inputs(args.inputs, args.output)  # a wrong name is noticed before the model is loaded
     if args.zoo is not None:
         from pe_dense import model_zoo
 

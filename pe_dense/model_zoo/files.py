@@ -12,7 +12,7 @@ from urllib.request import urlopen
 from pe_dense.data.cache import cache_folder
 from pe_dense.model_zoo.entries import REPOSITORY, find_entry
 from pe_dense.model_zoo.integrity import check_file
-from pe_dense.modeling.backbone.weights import fetch_from_hub
+from pe_dense.modeling.backbone.weights import fetch_from_hub, start_of_text
 
 MIRROR = "PE_DENSE_ZOO"
 """Environment variable: a folder, or an http(s) address, that has the files under their names on the hub."""
@@ -79,6 +79,9 @@ def _download(url: str, target: Path) -> None:
                 shutil.copyfileobj(body, out, 1 << 20)
             if size and out.tell() != size:
                 raise OSError(f"the connection ended after {out.tell()} of {size} bytes")
+        text = start_of_text(temporary)
+        if text is not None:
+            raise OSError(f"what came is no weights file but text that starts with {text!r}, perhaps a web page")
         os.replace(temporary, target)
     except (OSError, HTTPException) as error:
         raise FileNotFoundError(

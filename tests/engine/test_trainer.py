@@ -138,8 +138,9 @@ def start_training() -> Iterator[Start]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("processes", [1, 2])
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR2])
+@pytest.mark.parametrize(
+    ("number", "processes"), [(signal.SIGTERM, 1), (signal.SIGINT, 1), (signal.SIGINT, 2), (signal.SIGUSR2, 2)]
+)
 def test_signal_saves_a_checkpoint(
     start_training: Start, tmp_path: Path, number: signal.Signals, processes: int
 ) -> None:

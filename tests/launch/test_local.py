@@ -93,7 +93,7 @@ def test_interrupted_before_training(tmp_path: Path, terminal: bool) -> None:
     """Ctrl-C, as a terminal sends it to all of them, or SIGINT to the launcher alone."""
     launcher = start_waiting(tmp_path)
     (os.killpg if terminal else os.kill)(launcher.pid, signal.SIGINT)
-    output = launcher.communicate(timeout=60)[0]
+    output = launcher.communicate(timeout=120)[0]
     assert launcher.returncode == 130, output
     assert "Traceback" not in output
     assert not any(is_running(int(path.stem)) for path in tmp_path.glob("*.pid"))
@@ -105,7 +105,7 @@ def test_interrupted_twice(tmp_path: Path) -> None:
     os.killpg(launcher.pid, signal.SIGINT)
     wait_until(lambda: len(list(tmp_path.glob("*.passed_on"))) == 2)  # the first one was heard by all
     os.killpg(launcher.pid, signal.SIGINT)
-    output = launcher.communicate(timeout=60)[0]
+    output = launcher.communicate(timeout=120)[0]
     assert launcher.returncode == 130, output
     assert "Traceback" not in output
 
@@ -131,7 +131,7 @@ def is_running(pid: int) -> bool:
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.05)

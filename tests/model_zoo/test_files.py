@@ -74,6 +74,13 @@ def test_a_download_that_ends_early(small, server, tmp_path, monkeypatch):
     assert list((tmp_path / "cache" / "model_zoo").iterdir()) == []
 
 
+def test_a_web_page_is_not_kept(small, server, tmp_path):
+    small.write_text("<!DOCTYPE html>\n<title>sign in</title>\n")
+    with pytest.raises(FileNotFoundError, match=r"no weights file but text that starts with '<!DOCTYPE html>'"):
+        find_file(NAME)
+    assert list((tmp_path / "cache" / "model_zoo").iterdir()) == []
+
+
 def test_a_truncated_file_in_the_cache_is_noticed(small, server):
     path = find_file(NAME)
     record_file(path)

@@ -92,6 +92,7 @@ def test_errors_are_one_message(
         (["--checkpoint", checkpoint, "train.seed=3", "--output", "x"], "give at least one image"),
         (["--config-file", CONFIG, *SMALL, image, "--output", "x"], "names no weights: give a checkpoint too"),
         (["--checkpoint", checkpoint, tmp_path / "bad.mp4", "--output", tmp_path / "out"], "none of the 1 inputs"),
+        (["--checkpoint", "nix.pt", "nix.jpg", "--output", "x"], "pattern match: nix.jpg"),  # before a model is loaded
         ([*good, "nix.jpg"], "no image, video, folder or pattern match: nix.jpg"),
         ([*good, "model.num_clases=3"], "did you mean 'model.num_classes'"),
         ([*good, "model.num_classes=3"], "do not fit the model of this config"),

@@ -162,11 +162,10 @@ def read_state_dict(path: Path, allowed: Sequence[type] = ()) -> dict[str, Tenso
 
 def _why_unreadable(path: Path, error: Exception) -> str:
     found = re.search(r"GLOBAL (\S+)", str(error)) if isinstance(error, pickle.UnpicklingError) else None
-    with path.open("rb") as file:
-        lines = file.read(60).decode(errors="replace").splitlines()
-    if found is None and lines and all(map(str.isprintable, lines)):
+    text = start_of_text(path)
+    if found is None and text is not None:
         return (
-            f"is text that starts with {lines[0]!r}, not weights; it is perhaps a web page or a Git LFS pointer in "
+            f"is text that starts with {text!r}, not weights; it is perhaps a web page or a Git LFS pointer in "
             "their place, fetch the file itself"
         )
     if isinstance(error, pickle.UnpicklingError):
@@ -176,6 +175,13 @@ def _why_unreadable(path: Path, error: Exception) -> str:
         )
     # zip, safetensors and EOF errors
     return f"cannot be read as weights ({type(error).__name__}: {error}); it may be truncated, fetch it again"
+
+
+def start_of_text(path: Path) -> str | None:
+    """Beginning of the first line of a file that holds text, not weights; None of any other file."""
+    with path.open("rb") as file:
+        lines = file.read(60).decode(errors="replace").splitlines()
+    return lines[0] if lines and all(map(str.isprintable, lines)) else None
 
 
 def encoder_state_dict(tensors: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
