@@ -142,9 +142,9 @@ class LogHook(Hook):
 
 
 def _console_line(trainer: Trainer, line: Mapping[str, float]) -> str:
-    terms = "  ".join(f"{name} {line[name]:.4g}" for name in trainer.loss_names if name != "loss")
+    terms = "  ".join(f"{k.replace('loss_', '')} {line[k]:.3g}" for k in trainer.loss_names if k != "loss")
     return (
-        f"step {trainer.step}/{trainer.total_steps}  epoch {trainer.epoch:.2f}  loss {line['loss']:.4g}  {terms}  "
+        f"step {trainer.step}/{trainer.total_steps}  epoch {trainer.epoch:.2f}  loss {line['loss']:.4g} ({terms})  "
         f"lr {line['lr']:.3g}  grad {line['grad_norm']:.3g}  {line['step_time']:.3f} s/it  "
         f"data {line['data_time']:.3f} s  {line['memory_mb']:.0f} MB"
     )
