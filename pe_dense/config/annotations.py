@@ -104,7 +104,7 @@ def _fits_one(value: Any, hint: Any) -> bool:
     if value is None:
         return origin is type(None)
     if getattr(origin, "_is_protocol", False):
-        return True
+        return _protocol_fits(value, origin)
     if is_call(value):
         return _call_fits(value, hint)
     if is_reference(value):
@@ -118,6 +118,25 @@ def _fits_one(value: Any, hint: Any) -> bool:
     if isinstance(value, DictConfig):
         return _dict_fits(value, hint, origin)
     return _scalar_fits(value, origin)
+
+
+def _protocol_fits(value: Any, protocol: type) -> bool:
+    """Whether a value, or the class whose call it is, has the protocol's methods; what cannot be told is accepted."""
+    if is_call(value):
+        try:
+            kind = load_code(value)
+        except ConfigError:
+            return True  # reported once, at the call itself
+        if not inspect.isclass(kind):
+            return True
+    elif is_reference(value) or isinstance(value, DictConfig):
+        return True
+    else:
+        kind = list if is_list(value) else type(value)
+    methods = {name for base in protocol.__mro__ if getattr(base, "_is_protocol", False)
+               for name, member in vars(base).items() if inspect.isfunction(member)}  # fmt: skip
+    methods -= {"__init__", "__subclasshook__"}  # typing's
+    return all(any(name in vars(base) for base in kind.__mro__) for name in methods)
 
 
 def _scalar_fits(value: Any, origin: type) -> bool:
@@ -139,6 +158,8 @@ def _list_fits(value: Any, hint: Any) -> bool:
 def _length_fits(value: Any, hint: Any) -> bool:
     """Whether the annotation takes a list at all, and one of this length."""
     origin = typing.get_origin(hint) or hint
+    if getattr(origin, "_is_protocol", False):
+        return _protocol_fits(value, origin)
     if not inspect.isclass(origin) or (origin not in (tuple, set, frozenset) and not _subclass(list, origin)):
         return False
     arguments = typing.get_args(hint)

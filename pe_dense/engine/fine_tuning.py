@@ -62,16 +62,18 @@ def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
 
 
 def _suggestion(own: Mapping[str, Tensor], given: Mapping[str, Tensor], skip: Sequence[str]) -> str:
-    """The end of a sentence: what to skip where most fits, and few parts have another shape or are in one of the two.
-
-    With much that does not fit it may be another model.
-    """
-    shared = own.keys() & given.keys()
-    parts = {name[: name.rfind(".") + 1] or name for name in shared if own[name].shape != given[name].shape}
-    parts |= {_own_beginning(name, shared) for name in own.keys() ^ given.keys()}
-    if len(parts) > _MOST_SUGGESTED or len(shared) < len(own.keys() | given.keys()) / 2:
+    """The end of a sentence: what to skip where most fits. With much that does not fit it may be another model."""
+    names = own.keys() | given.keys()
+    fitting = {name for name in own.keys() & given.keys() if own[name].shape == given[name].shape}
+    if len(fitting) < len(names) / 2:
         return ""
-    return f"; to start these layers anew, set train.init_skip=[{','.join([*skip, *sorted(parts)])}]"
+    parts = sorted({_own_beginning(name, fitting) for name in names - fitting})
+    if len(parts) > _MOST_SUGGESTED:
+        return (
+            f"; build the model as that of the file, or start what differs anew: its {len(parts)} parts are "
+            f"train.init_skip=[{','.join([*skip, *parts])}]"
+        )
+    return f"; to start these layers anew, set train.init_skip=[{','.join([*skip, *parts])}]"
 
 
 def _own_beginning(name: str, others: Iterable[str]) -> str:

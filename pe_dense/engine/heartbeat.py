@@ -15,6 +15,7 @@ from pe_dense.engine import distributed as dist
 _SECONDS = 5.0
 _QUIET_SECONDS = 120.0
 _QUIET_STEPS = 10.0
+_ENDED = ("done", "stopped", "failed")
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Heartbeat:
         total_steps: of the run.
         time: when it was written, seconds since 1970.
         step_time: seconds of the last step.
+        pid: of the process, 0 if it is not known.
     """
 
     rank: int
@@ -40,6 +42,18 @@ class Heartbeat:
     total_steps: int
     time: float
     step_time: float
+    pid: int = 0
+
+    @property
+    def is_going_on(self) -> bool:
+        """Whether its process runs on this machine, is not this one, and has not said that it is at an end.
+
+        Only Linux tells. A process that started later has got the number of one that is gone.
+        """
+        if self.state in _ENDED or self.host != socket.gethostname() or self.pid in (0, os.getpid()):
+            return False
+        started = _start_of_process(self.pid)
+        return started is not None and started <= self.time
 
     def is_stalled(self, now: float) -> bool:
         """Silent for two minutes and ten steps, while it should be stepping."""
@@ -97,12 +111,24 @@ def read_heartbeats(folder: Path, since: float = 0.0) -> list[Heartbeat]:
             beat = Heartbeat(
                 int(data["rank"]), int(data["world_size"]), str(data["host"]), str(data["state"]), int(data["step"]),
                 int(data["total_steps"]), float(data["time"]), float(data.get("step_time") or 0.0),
+                int(data.get("pid") or 0),
             )  # fmt: skip
         except (OSError, ValueError, KeyError, TypeError):
             continue  # being replaced at this moment
         if beat.time >= since:
             found.append(beat)
     return found
+
+
+def _start_of_process(pid: int) -> float | None:
+    """Seconds since 1970, ``None`` if it does not run, or where there is no ``/proc``."""
+    try:
+        state, *numbers = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        uptime = float(Path("/proc/uptime").read_text().split()[0])
+    except (OSError, ValueError):
+        return None
+    age = uptime - int(numbers[18]) / os.sysconf("SC_CLK_TCK")
+    return None if state in "ZX" else time.time() - age
 
 
 def last_signs(beats: Sequence[Heartbeat]) -> str:

@@ -139,7 +139,7 @@ class AdamW:
 
     def __call__(self, model: nn.Module) -> torch.optim.Optimizer:
         """The optimiser over the trainable parameters of ``model``."""
-        rules = ParameterGroups(self.weight_decay, self.layer_decay, self.decay_everything, self.lr_multipliers)
+        rules = _rules(self)
         beta1, beta2 = (float(b) for b in self.betas)
         fused = self.fused
         if fused is None:
@@ -169,8 +169,21 @@ class SGD:
 
     def __call__(self, model: nn.Module) -> torch.optim.Optimizer:
         """The optimiser over the trainable parameters of ``model``."""
-        rules = ParameterGroups(self.weight_decay, self.layer_decay, self.decay_everything, self.lr_multipliers)
+        rules = _rules(self)
         return torch.optim.SGD(rules(model, self.lr), lr=self.lr, momentum=self.momentum, nesterov=self.nesterov)
+
+
+def _rules(recipe: AdamW | SGD) -> ParameterGroups:
+    """The groups of a recipe whose numbers can be.
+
+    Raises:
+        ValueError: naming the key of one that cannot.
+    """
+    for name in ("lr", "weight_decay"):
+        value = getattr(recipe, name)
+        if not value >= 0:
+            raise ValueError(f"optimizer.{name} is {value}: give 0 or more")
+    return ParameterGroups(recipe.weight_decay, recipe.layer_decay, recipe.decay_everything, recipe.lr_multipliers)
 
 
 def optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -27,6 +27,7 @@ from pe_dense.engine.run_directory import (
     OUTPUT_KEY,
     bring_back_replaced,
     check_fresh,
+    check_not_in_use,
     check_writable,
     discard_replaced,
     start_run,
@@ -69,6 +70,7 @@ def train(cfg: DictConfig, resume: bool = False, hooks: Sequence[Hook] = ()) -> 
     output_dir = Path(settings.output_dir)
     check_writable(output_dir)
     if dist.is_main():
+        check_not_in_use(output_dir)
         bring_back_replaced(output_dir)
     dist.barrier()  # nobody looks for checkpoints before they are in their place
     point = find_resume_point(output_dir, cfg) if resume else None

@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 
 from pe_dense.config import save_config
 from pe_dense.engine.checkpoint import BEST
+from pe_dense.engine.heartbeat import read_heartbeats
 from pe_dense.engine.sharded import list_checkpoints
 from pe_dense.structures.wording import counted
 
@@ -59,6 +60,20 @@ def writing_to(folder: Path, key: str = OUTPUT_KEY) -> Iterator[None]:
         raise RunDirectoryError(
             f"cannot write to {folder}, which is {key} ({where}{error.strerror or error}): choose another {key}"
         ) from error
+
+
+def check_not_in_use(output_dir: Path) -> None:
+    """Two runs at a time would mix.
+
+    Raises:
+        RunDirectoryError: if a process on this machine is training in the directory.
+    """
+    going_on = next((beat for beat in read_heartbeats(output_dir / "heartbeats") if beat.is_going_on), None)
+    if going_on is not None:
+        raise RunDirectoryError(
+            f"{output_dir} holds a run that is going on ({going_on}; process {going_on.pid}): wait for its end, stop "
+            f"it, or choose another {OUTPUT_KEY}"
+        )
 
 
 def check_fresh(output_dir: Path, overwrite: bool) -> None:

@@ -65,6 +65,11 @@ class Transform(Protocol):
     def apply(self, x: int) -> int: ...
 
 
+def apply(transform: Transform, x: int = 0) -> int:
+    """An argument that must follow a protocol."""
+    return transform.apply(x)
+
+
 @dataclass
 class Resize:
     """A dataclass target that follows the protocol."""

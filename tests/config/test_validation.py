@@ -12,6 +12,7 @@ from .targets import (
     Detector,
     Resize,
     Settings,
+    apply,
     build_loader,
     count,
     make_name,
@@ -64,6 +65,15 @@ def test_what_refers_to_an_unset_value_names_that_value():
         f"2 errors in the config:\n  1. {text}\n  2. {text.replace('json', 'list.0')}"
     )
     validate(cfg.a, provided=("embed_dim",))
+
+
+@pytest.mark.parametrize("value", ["resize", 3, [1], L(Settings)(output_dir="x")])
+def test_what_does_not_follow_a_protocol(value):
+    assert message(x=L(apply)(transform=value)).startswith("x.transform: expected Transform, got ")
+
+
+def test_what_follows_a_protocol():
+    validate(make_node({"x": L(apply)(transform=L(Resize)()), "y": L(apply)(transform=L(make_name)())}))
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,34 @@ def test_what_only_the_source_has(source: Path, tmp_path: Path) -> None:
     train(cfg)
 
 
+def test_no_more_is_suggested_than_what_differs(tmp_path: Path) -> None:
+    """Not the whole encoder for its table of positions; all heads by what their names have in common."""
+
+    def model(grid: int, classes: int) -> torch.nn.ModuleDict:
+        encoder = torch.nn.Module()
+        encoder.positions = torch.nn.Parameter(torch.zeros(grid, 2))
+        encoder.blocks = torch.nn.ModuleList(torch.nn.Linear(2, 2) for _ in range(3))
+        return torch.nn.ModuleDict(
+            {"encoder": encoder, "heads": torch.nn.ModuleList([torch.nn.Linear(2, classes)] * 2)}
+        )
+
+    source = Checkpoint(tmp_path, model(4, 3).state_dict(), 1, "", None, {})
+    with pytest.raises(CheckpointError, match=r"set train\.init_skip=\[encoder\.positions,heads\.\]$"):
+        start_from(model(9, 5), source)
+    start_from(model(9, 5), source, ["encoder.positions", "heads."])
+
+
+def test_much_that_differs_is_named_too(tmp_path: Path) -> None:
+    same, other = {f"a{i}": torch.zeros(1) for i in range(20)}, {f"b{i}": torch.zeros(1) for i in range(13)}
+    model = torch.nn.Module()
+    for name, value in same.items():
+        model.register_buffer(name, value)
+    with pytest.raises(
+        CheckpointError, match=r"start what differs anew: its 13 parts are train\.init_skip=\[b0,b1,b10,"
+    ):
+        start_from(model, Checkpoint(tmp_path, same | other, 1, "", None, {}))
+
+
 def test_nothing_is_suggested_for_another_model(tmp_path: Path) -> None:
     weights = {f"{name}.weight": torch.zeros(1, 1) for name in "abc"}
     model = torch.nn.ModuleDict({name: torch.nn.Linear(1, 1, bias=False) for name in "ad"})

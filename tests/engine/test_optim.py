@@ -91,6 +91,9 @@ def test_errors_name_the_key() -> None:
         AdamW(lr=1.0, layer_decay=0.9)(nn.Linear(2, 2))
     with pytest.raises(ValueError, match="layer_decay must lie"):
         ParameterGroups(layer_decay=1.5)
+    for recipe in (AdamW(lr=-1.0), SGD(lr=float("nan"))):
+        with pytest.raises(ValueError, match=r"optimizer\.lr is (-1\.0|nan): give 0 or more"):
+            recipe(nn.Linear(2, 2))
 
 
 @pytest.mark.parametrize("recipe", [AdamW(lr=0.05, betas=[0.9, 0.99]), SGD(lr=0.05)])

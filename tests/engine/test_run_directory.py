@@ -1,7 +1,10 @@
 """What may happen to the folder of a run, and what must not."""
 
+import json
 import os
 import shutil
+import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -41,6 +44,25 @@ def test_failed_start_leaves_nothing(tmp_path: Path, key: str) -> None:
         with pytest.raises(error):
             evaluate(cfg)
         assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads which processes run from Linux's /proc")
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_run_that_is_going_on_is_left_alone(tmp_path: Path, resume: bool) -> None:
+    """As its heartbeats tell: this process's parent stands for the other run."""
+    beat = {"rank": 0, "world_size": 1, "host": socket.gethostname(), "pid": os.getppid(), "state": "training"}
+    beat |= {"step": 7, "total_steps": 20, "time": time.time()}
+    path = tmp_path / "heartbeats" / "rank_00000.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps(beat))
+    cfg = make_config(tmp_path, steps=1, overwrite=True)
+    with pytest.raises(RunDirectoryError, match=rf"run that is going on \(.*step 7.*; process {os.getppid()}\): wait"):
+        train(cfg, resume=resume)
+    assert list(contents(tmp_path)) == ["heartbeats/rank_00000.json"]
+    # over, another machine's, and of a process that had the number before
+    for change in ({"state": "failed"}, {"host": "elsewhere"}, {"time": 1e9}):
+        path.write_text(json.dumps(beat | change))
+        train(cfg, resume=resume)
 
 
 def test_files_of_the_user_stay(tmp_path: Path) -> None:
