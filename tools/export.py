@@ -42,7 +42,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--part", choices=("features", "predictions"),
         help="default: predictions of depth, semantic segmentation and classes, features of other models")  # fmt: skip
     add("--image-size", nargs=2, type=int, metavar=("H", "W"),
-        help="in pixels (default: what the encoder or the model was made for)")  # fmt: skip
+        help="in pixels (default: the encoder's own, or the model's square_size)")  # fmt: skip
     add("--batch", type=int, default=1, metavar="N", help="images at a time (default: 1)")
     add("--normalized", action="store_true", help="take normalised float32 images instead of pixels")
     add("--precision", choices=("fp32", "fp16", "bf16"), default="fp32", help="of weights and computation")

@@ -129,7 +129,7 @@ class CocoDataset:
         expected = self.table.image_size(int(self._images[index]))
         if expected is not None and expected != (height, width):
             raise DataError(
-                f"image {path} is {width} x {height} (EXIF rotation applied) but {self.json_file} says "
+                f"image {path} is {width} x {height} (after EXIF rotation, if any) but {self.json_file} says "
                 f"{expected[1]} x {expected[0]}; correct width and height, or use the images that were annotated"
             )
         return {

@@ -103,7 +103,7 @@ def check_same_size(item: dict[str, Any], labels: np.ndarray, name: str) -> None
     if labels.shape != (item["height"], item["width"]):
         raise DataError(
             f"{name} is {labels.shape[1]} pixels wide and {labels.shape[0]} high but its image {item['file_name']} is "
-            f"{item['width']} wide and {item['height']} high (EXIF rotation applied); register both to the same "
+            f"{item['width']} wide and {item['height']} high (after EXIF rotation, if any); register both to the same "
             "pixels, or correct the pairing"
         )
 

@@ -101,7 +101,10 @@ def initial_model(cfg: DictConfig, settings: RunSettings, resumed: bool = False)
     if resumed:
         model = instantiate(without_pretrained(cfg).model)
     elif settings.init_from is not None:
-        source = ckpt.load_checkpoint(settings.init_from)
+        try:
+            source = ckpt.load_checkpoint(settings.init_from)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"train.init_from: {error}; give a run's folder, or a checkpoint in it") from error
         model = instantiate(without_pretrained(cfg).model)
         start_from(model, source, settings.init_skip)
     else:

@@ -260,7 +260,10 @@ def load_weights(model: nn.Module, checkpoint: Checkpoint) -> None:
         CheckpointError: listing missing, unexpected and differently shaped names.
     """
     shapes = [{name: tuple(t.shape) for name, t in state.items()} for state in (model.state_dict(), checkpoint.weights)]
-    check_fits(shapes[0], shapes[1], checkpoint.path)
+    try:
+        check_fits(shapes[0], shapes[1], checkpoint.path)
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}; build the model with the settings that it was trained with") from error
     model.load_state_dict(dict(checkpoint.weights))
 
 

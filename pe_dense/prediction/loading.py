@@ -60,7 +60,7 @@ def load_predictor(
     else:
         model = instantiate(without_pretrained(cfg).model)
         load_weights(model, saved)
-        logger.info("predicting with %s (step %d)", saved.path, saved.step)
+        logger.info("weights of %s (step %d)", saved.path, saved.step)
         categories = Categories.from_json(saved.categories) if saved.categories is not None else None
     if class_names is not None:
         categories = _read_categories(class_names)

@@ -37,9 +37,10 @@ class PredictionReport:
     skipped: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
-        frames = f" and {counted(self.frames, 'frame of videos')}" if self.frames else ""
+        seen = [counted(self.images, "image")] if self.images or not self.frames else []
+        seen += [counted(self.frames, "frame of videos")] if self.frames else []
         skipped = f"; skipped, because they could not be read: {len(self.skipped)}" if self.skipped else ""
         skipped += f"; frames that could not be decoded: {self.broken_frames}" if self.broken_frames else ""
         maps = [word for task, word in (("depth", "depth"), ("sem_seg", "labels")) if task in self.tasks]
         parts = [counted(self.objects, "object")] if "instances" in self.tasks or not maps else []
-        return f"{', '.join(parts + maps)} in {counted(self.images, 'image')}{frames}{skipped}"
+        return f"{', '.join(parts + maps)} in {' and '.join(seen)}{skipped}"

@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from pe_dense.visualization.colors import palette_color
 
@@ -24,6 +24,7 @@ _MARKERS = dict(zip(_LINES, "os^D"))
 _BLACK = (0.1, 0.1, 0.1)
 _FORMATS = (".png", ".pdf", ".svg")
 _FEW = 8  # points, up to which each is marked
+_DISTINCT = 6  # parts of a loss, up to which each has a colour of its own
 _LEGEND_WIDTH = 100  # letters
 _HANDLE_WIDTH = 8
 _LAYOUTS = {1: "a", 2: "ab", 3: "aa;bc", 4: "ab;cd"}  # of so many panels
@@ -100,8 +101,9 @@ def plot_run(run_dirs: Sequence[str | Path] | str | Path, output: str | Path, sm
     folders = [run_dirs] if isinstance(run_dirs, (str, Path)) else list(run_dirs)
     output = checked_picture(output)
     runs = _distinct_names([read_metrics(folder) for folder in folders], folders)
+    losses = _losses(runs)
     panels = [
-        _Panel("loss", _losses(runs), smoothing),
+        _Panel("loss", losses, smoothing, logarithmic=len(losses) > _DISTINCT + 1 and _all_positive(losses)),
         _Panel("average precision (last value)", _precisions(runs), percent=True),
         _Panel("learning rate", _quantities(runs, ("lr",))),
         _Panel("seconds per step", _quantities(runs, ("step_time", "data_time")), smoothing),
@@ -171,12 +173,14 @@ class _Panel:
         curves: at least one.
         window: a running mean of so many records is drawn over the raw values.
         percent: results of evaluations: the axis goes from 0 to 1 at least, and each one is marked.
+        logarithmic: the vertical axis.
     """
 
     label: str
     curves: list[_Curve]
     window: int = 1
     percent: bool = False
+    logarithmic: bool = False
 
     def draw(self, axis: Axes) -> None:
         for curve in self.curves:
@@ -192,6 +196,9 @@ class _Panel:
         axis.set_xlabel("step")
         axis.set_ylabel(self.label)
         axis.tick_params(labelbottom=True)
+        if self.logarithmic:
+            axis.set_yscale("log")
+            axis.yaxis.set_minor_formatter(NullFormatter())
         axis.yaxis.set_major_formatter("{x:.4g}")  # no common factor above the axis, where the legend is
         axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         if self.percent:
@@ -220,16 +227,29 @@ def _rgb(index: int) -> tuple[float, float, float]:
 
 
 def _losses(runs: Sequence[RunMetrics]) -> list[_Curve]:
-    """One run: the total and each part; several runs: the total of each."""
+    """One run: the total and each part; several runs: the total of each.
+
+    Of many parts, those whose names begin alike have one colour, and other kinds of lines.
+    """
     if len(runs) > 1:
-        named = [(run, "loss", run.name, _rgb(index)) for index, run in enumerate(runs)]
+        curves = [_Curve(*_series(run.training, "loss"), run.name, _rgb(i)) for i, run in enumerate(runs)]
     else:
         # those of several tasks are called depth.loss_sig
         parts = sorted({k for r in runs[0].training for k in r if k.rpartition(".")[2].startswith("loss_")})
-        named = [(runs[0], "loss", "total", _BLACK)]
-        named += [(runs[0], part, part.replace("loss_", ""), _rgb(index)) for index, part in enumerate(parts)]
-    curves = [_Curve(*_series(run.training, key), label, color) for run, key, label, color in named]
+        labels = [part.replace("loss_", "") for part in parts]
+        groups = [label.split("_")[0] if len(parts) > _DISTINCT else label for label in labels]
+        colors = {group: _rgb(index) for index, group in enumerate(dict.fromkeys(groups))}
+        lines = [_LINES[groups[:index].count(group) % len(_LINES)] for index, group in enumerate(groups)]
+        curves = [_Curve(*_series(runs[0].training, "loss"), "total", _BLACK)]
+        curves += [
+            _Curve(*_series(runs[0].training, part), label, colors[group], line)
+            for part, label, group, line in zip(parts, labels, groups, lines)
+        ]
     return [curve for curve in curves if len(curve.steps)]
+
+
+def _all_positive(curves: Sequence[_Curve]) -> bool:
+    return all((curve.values[np.isfinite(curve.values)] > 0).all() for curve in curves)
 
 
 def _precisions(runs: Sequence[RunMetrics]) -> list[_Curve]:

@@ -130,7 +130,7 @@ def test_all_tasks_of_a_video(tmp_path: Path, write_video: Callable[..., Path]) 
     predictor = predictor_of("instances", "depth", "sem_seg", categories=CATEGORIES)
     predictor.label_names = LABELS
     report = predict_files(predictor, [video], tmp_path / "out", every=3, batch_size=2)
-    assert str(report) == "3 objects, depth, labels in 0 images and 3 frames of videos"
+    assert str(report) == "3 objects, depth, labels in 3 frames of videos"
     assert [path.relative_to(tmp_path / "out").as_posix() for path in report.json_files] == [
         "predictions.json", "depth/predictions.json", "sem_seg/predictions.json",
     ]  # fmt: skip

@@ -125,7 +125,7 @@ def test_run_folder_and_nothing_above_the_threshold(
     arguments = ["--checkpoint", checkpoint.parent, image, "--device", "cpu", "--color-by", "instance"]
     assert run_tool("predict", *arguments, "--output", tmp_path / "out", "--score-threshold", 1) == 0
     told = capsys.readouterr().err
-    assert f"predicting with {checkpoint}" in told
+    assert f"weights of {checkpoint}" in told
     assert re.search(r"no object scored 1 or more; the highest of 5 was 0\.\d+: lower the score threshold", told)
     assert run_tool("predict", "--checkpoint", tmp_path, image, "--output", tmp_path / "out") == 2
     assert f"folder {tmp_path} holds no checkpoint" in capsys.readouterr().err

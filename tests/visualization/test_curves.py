@@ -86,6 +86,19 @@ def test_losses_of_several_tasks(tmp_path, drawn):
     assert {"total", "depth.sig", "detection.cls"} <= labels
 
 
+def test_many_parts_of_a_loss_are_told_apart(tmp_path, drawn):
+    """Parts of one kind have one colour and lines of their own; the total does not press them together."""
+    names = [f"loss_{kind}{stage}" for kind in ("cls", "box", "giou") for stage in ("", "_aux", "_enc")]
+    line = {"loss": 9.0, **dict.fromkeys(names, 1.0)}
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps({"step": s, **line}) + "\n" for s in (1, 2, 3)))
+    plot_run(tmp_path, tmp_path / "curves.png")
+    axis = drawn[0].axes[0]
+    looks = {line.get_label(): (line.get_color(), line.get_linestyle()) for line in axis.get_lines()}
+    assert len(set(looks.values())) == 10
+    assert looks["cls"][0] == looks["cls_aux"][0] == looks["cls_enc"][0] != looks["box"][0]
+    assert axis.get_yscale() == "log"
+
+
 def test_an_axis_of_precision_is_not_about_hundredths(tmp_path, drawn):
     (tmp_path / "metrics.jsonl").write_text('{"step": 4, "loss": 2.0}\n{"step": 4, "bbox/AP": 0.0}\n')
     plot_run(tmp_path, tmp_path / "curves.png")

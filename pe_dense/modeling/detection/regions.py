@@ -177,6 +177,6 @@ def _bitmaps(instances: Instances) -> Tensor:
     if not isinstance(instances.masks, Tensor):
         raise ValueError(
             "the model has a mask head but a sample's instances have no bitmap masks (N x H x W bool); "
-            "load masks with the data set, or build the model with with_masks=False"
+            "load them with the data set (dataloader.train.dataset.masks=true), or set with_masks=false in the model"
         )
     return instances.masks
