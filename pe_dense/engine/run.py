@@ -250,7 +250,8 @@ def _evaluated_model(
 ) -> tuple[nn.Module, int | None]:
     """The model with a checkpoint's weights, and their step."""
     if path is None:
-        logger.warning("no checkpoint in %s: evaluating the model as the config builds it", settings.output_dir)
+        what = "with random weights" if without_pretrained(cfg) == cfg else "as the config builds it"
+        logger.warning("no checkpoint in %s: evaluating the model %s", settings.output_dir, what)
         model: nn.Module = instantiate(cfg.model)
         check_num_classes(cfg, model, evaluation.categories, evaluation.pixel_classes)
         return model, None

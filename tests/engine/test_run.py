@@ -240,6 +240,18 @@ def test_evaluate_takes_averaged_weights(finished: Path, tmp_path: Path) -> None
         evaluate(cfg, finished / "missing")
 
 
+def test_evaluation_of_random_weights_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    evaluate(make_config(tmp_path))
+    assert f"no checkpoint in {tmp_path}: evaluating the model with random weights" in caplog.text
+
+
+def test_init_from_nothing(tmp_path: Path) -> None:
+    with pytest.raises(
+        FileNotFoundError, match=r"train\.init_from: checkpoint .*none does not exist; give a run's folder"
+    ):
+        train(make_config(tmp_path, init_from=str(tmp_path / "none")))
+
+
 def test_other_categories_at_evaluation(finished: Path, tmp_path: Path) -> None:
     cfg = make_config(finished, **FULL)
     cfg.dataloader.test.dataset.names = ["red", "green", "yellow"]
