@@ -46,7 +46,7 @@ def test_training_samples_must_be_complete(tiny):
     del second["instances"]
     with pytest.raises(ValueError, match=r"x\.jpg: training needs 'instances'"):
         model([first, second])
-    with pytest.raises(ValueError, match="with_masks=False"):
+    with pytest.raises(ValueError, match="with_masks=false"):
         model(batch(masks=False))
     first["instances"].classes[0] = 3
     with pytest.raises(ValueError, match="0: an object has class index 3 but the model has num_classes=3"):

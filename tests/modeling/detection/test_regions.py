@@ -28,7 +28,7 @@ def test_a_batch_without_objects_keeps_one_slot():
 def test_missing_fields():
     with pytest.raises(ValueError, match="no classes"):
         Targets.from_instances([Instances((9, 9), torch.zeros(1, 4))])
-    with pytest.raises(ValueError, match="with_masks=False"):
+    with pytest.raises(ValueError, match="with_masks=false"):
         Targets.from_instances([objects(1)], with_masks=True)
 
 

@@ -119,7 +119,7 @@ def test_unusable_samples(tracking):
     assert frozen(samples)["loss_identity"] > 0
     with pytest.raises(ValueError, match="the detector trains, but its objects have no class"):
         whole(samples)
-    with pytest.raises(ValueError, match="with_masks=False"):
+    with pytest.raises(ValueError, match="with_masks=false"):
         tracking(freeze_detector=False, with_masks=True)(pair())
 
 

@@ -212,7 +212,7 @@ def test_an_image_about_which_nothing_is_known():
 def test_weights_of_other_classes_say_what_to_skip():
     source, target = tiny(num_classes=5), tiny()
     other = Checkpoint(Path("stage1"), source.state_dict(), 10, "", None, {})
-    with pytest.raises(CheckpointError, match=r"train.init_skip=\[class_embed.0.,class_embed.1.,class_embed.2.\]"):
+    with pytest.raises(CheckpointError, match=r"train.init_skip=\[class_embed.\]"):
         start_from(target, other)
     start_from(target, other, ["class_embed."])
     assert torch.equal(target.transformer.level_embed, source.transformer.level_embed)
