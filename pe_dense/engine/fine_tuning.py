@@ -14,7 +14,7 @@ from pe_dense.structures.wording import counted
 
 logger = logging.getLogger(__name__)
 
-_MOST_SUGGESTED = 12
+_FEW = 12  # parts
 
 
 def start_from(model: nn.Module, source: Checkpoint, skip: Sequence[str] = ()) -> None:
@@ -68,12 +68,10 @@ def _suggestion(own: Mapping[str, Tensor], given: Mapping[str, Tensor], skip: Se
     if len(fitting) < len(names) / 2:
         return ""
     parts = sorted({_own_beginning(name, fitting) for name in names - fitting})
-    if len(parts) > _MOST_SUGGESTED:
-        return (
-            f"; build the model as that of the file, or start what differs anew: its {len(parts)} parts are "
-            f"train.init_skip=[{','.join([*skip, *parts])}]"
-        )
-    return f"; to start these layers anew, set train.init_skip=[{','.join([*skip, *parts])}]"
+    remedy = "to start these layers anew, set"
+    if len(parts) > _FEW:
+        remedy = f"build the model as that of the file, or start what differs anew: its {len(parts)} parts are"
+    return f"; {remedy} train.init_skip=[{','.join([*skip, *parts])}]"
 
 
 def _own_beginning(name: str, others: Iterable[str]) -> str:
